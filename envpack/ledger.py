@@ -1,0 +1,70 @@
+"""What envpack changed on the way from the user's file to the image, said line by line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+from envpack.errors import Location
+
+
+class Action(Enum):
+    """What happened to one thing the user asked for."""
+
+    KEPT = "kept"
+    TRANSLATED = "translated"
+    RELAXED = "relaxed"
+    REPLACED = "replaced"
+    DROPPED = "dropped"
+    GUESSED = "guessed"
+    NEEDS_YOU = "needs you"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One deviation: what it is about, what was done, why, and what the user can do about it."""
+
+    action: Action
+    subject: str
+    reason: str
+    where: Location | None = None
+    remedy: str | None = None
+
+    def as_dict(self) -> dict[str, object]:
+        """Plain values for ``--json``."""
+        return {
+            "action": self.action.value,
+            "subject": self.subject,
+            "reason": self.reason,
+            "file": self.where.file if self.where else None,
+            "line": self.where.line if self.where else None,
+            "remedy": self.remedy,
+        }
+
+
+class Ledger:
+    """All findings of one command, in the order they were made. Only ever added to."""
+
+    def __init__(self) -> None:
+        self._findings: list[Finding] = []
+
+    def add(
+        self,
+        action: Action,
+        subject: str,
+        reason: str,
+        *,
+        where: Location | None = None,
+        remedy: str | None = None,
+    ) -> None:
+        """Record one finding."""
+        self._findings.append(Finding(action, subject, reason, where, remedy))
+
+    def __iter__(self) -> Iterator[Finding]:
+        """The findings in the order they were made."""
+        return iter(tuple(self._findings))
+
+    def __len__(self) -> int:
+        """How many findings there are."""
+        return len(self._findings)

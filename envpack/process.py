@@ -1,0 +1,81 @@
+"""The only place that starts a program."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from envpack.errors import ProgramError
+
+
+def find(name: str) -> Path | None:
+    """The program ``name`` on PATH, or ``None``."""
+    found = shutil.which(name)
+    return Path(found) if found else None
+
+
+def run(
+    command: Sequence[str | Path],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    input: bytes | None = None,
+    timeout: float | None = None,
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a program to its end and give its exit code and output, whatever they are.
+
+    Never through a shell. Raises :class:`ProgramError` when it cannot be started or takes longer than
+    ``timeout`` seconds; a non-zero exit code is the caller's to judge.
+    """
+    try:
+        return subprocess.run(
+            [os.fspath(part) for part in command],
+            env=env,
+            cwd=cwd,
+            input=input,
+            stdin=subprocess.DEVNULL if input is None else None,
+            capture_output=True,
+            timeout=timeout,
+            check=False,
+        )
+    except (FileNotFoundError, PermissionError) as error:
+        raise ProgramError(f"cannot start {command[0]}", why=str(error)) from error
+    except subprocess.TimeoutExpired as error:
+        raise ProgramError(f"{command[0]} did not end within {timeout:.0f} s") from error
+
+
+def start(command: Sequence[str | Path], *, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """Start a program that is talked to through pipes (stdin, stdout; stderr is captured too).
+
+    Raises :class:`ProgramError` when it cannot be started.
+    """
+    try:
+        return subprocess.Popen(
+            [os.fspath(part) for part in command],
+            env=env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+    except OSError as error:
+        raise ProgramError(f"cannot start {command[0]}", why=str(error)) from error
+
+
+def hand_over(command: Sequence[str | Path], env: Mapping[str, str] | None = None) -> int:
+    """Run a program with this terminal as its own and give its exit code (128 + n when signal n ended it).
+
+    Ctrl-C belongs to the program meanwhile. Raises :class:`ProgramError` when it cannot be started.
+    """
+    try:
+        child = subprocess.Popen([os.fspath(part) for part in command], env=env)
+    except OSError as error:
+        raise ProgramError(f"cannot start {command[0]}", why=str(error)) from error
+    while True:
+        try:
+            code = child.wait()
+        except KeyboardInterrupt:
+            continue
+        return code if code >= 0 else 128 - code

@@ -1,0 +1,61 @@
+"""What the user asks for, read from any source: the model between sources and locking."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from envpack.errors import Location, SourceError
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,127}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """One line of a source: its text as the target tool reads it, and where it was written.
+
+    For conda a match spec (``numpy >=1.26``, ``conda-forge::gdal``); for pip a PEP 508 requirement.
+    """
+
+    text: str
+    where: Location | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PipOptions:
+    """Index options of a pip section. URLs may hold ``${VARIABLES}``, never secrets themselves."""
+
+    index_url: str | None = None
+    extra_index_urls: tuple[str, ...] = ()
+    find_links: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EnvSpec:
+    """An environment as asked for.
+
+    ``channels`` in order of priority; ``platforms`` are conda subdirs, empty where the source names none;
+    ``variables`` are set on activation; ``sources`` are the files it was read from.
+    """
+
+    name: str
+    channels: tuple[str, ...] = ()
+    conda: tuple[Requirement, ...] = ()
+    pip: tuple[Requirement, ...] = ()
+    pip_options: PipOptions = PipOptions()
+    platforms: tuple[str, ...] = ()
+    variables: dict[str, str] = field(default_factory=dict)
+    sources: tuple[Path, ...] = ()
+
+
+def valid_name(name: str, where: Location | None = None) -> str:
+    """``name`` if it can serve as a file name, an image name and a label; else :class:`SourceError`."""
+    if not _NAME.match(name):
+        raise SourceError(
+            f"the environment name {name!r} cannot be a file name",
+            where=where,
+            why="a name starts with a letter, a digit or _ and goes on with letters, digits, and . _ + -",
+            hint="Give another one with --name.",
+        )
+    return name
