@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import BinaryIO
 from envpack.errors import OutputError
 
 _SPACE = {errno.ENOSPC, errno.EDQUOT}
+_NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EBADF}
 
 
 def cannot_write(path: Path, error: OSError) -> OutputError:
@@ -52,7 +54,7 @@ def replacing(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
             os.fchmod(file.fileno(), mode & ~umask)
             os.fsync(file.fileno())
         temporary.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise cannot_write(path, error) from error
@@ -67,7 +69,24 @@ def write(path: Path, data: bytes, mode: int = 0o644) -> None:
         file.write(data)
 
 
-def _sync_folder(folder: Path) -> None:
+def lock(descriptor: int) -> bool | None:
+    """Try to lock an open file against other processes (flock(2)); closing it, or dying, unlocks.
+
+    ``False`` when somebody else holds it; ``None`` when the file system has no locks, as Lustre mounted
+    without ``flock``.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            return None
+        raise
+    return True
+
+
+def sync_folder(folder: Path) -> None:
     """Make a rename in ``folder`` durable."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

@@ -1,0 +1,155 @@
+"""What was downloaded and made before, by content.
+
+    ROOT/archives/SHA256/FILENAME   a package archive, under its own name: tools read a wheel's name
+    ROOT/blobs/sha256/DIGEST        a blob of an image: manifest, configuration, layer
+    ROOT/segments/KEY               a part of a file system image, by the key of all it was made from
+    ROOT/tmp/NAME/                  a running command's own files
+    ROOT/tmp/NAME.lock              held (flock) by that command for as long as it lives
+
+A file under its final name is whole and was verified before it got that name, so builds trust it: hashing
+591 MB again would cost as much as half a build. :meth:`Cache.check` is for those who trust their disk less.
+``FILENAME.part`` beside a final name is a download that goes on with the next run. Everything else that a
+killed command leaves behind is in its folder below ``tmp``, whose lock the system lets go of; the next
+command removes such folders. Where the file system has no locks they stay.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from envpack import atomic
+from envpack.errors import IntegrityError, LockError, OutputError
+from envpack.image import Digest
+
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}\Z")
+# What archive names are made of, percent signs of URLs included; no hidden files, no separators.
+_FILENAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+!%=~-]{0,239}\Z")
+
+
+class Cache:
+    """The cache below one folder, which several commands may use at once. Nothing is made before it is used."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def archive(self, sha256: str, filename: str) -> Path:
+        """Where the archive with this hash (hexadecimal) is, or will be.
+
+        Raises :class:`LockError` for a hash or a name that could lead elsewhere.
+        """
+        if not _FILENAME.match(filename) or filename.endswith(".part"):
+            raise LockError(f"{filename!r} cannot be the name of a package archive")
+        try:
+            digest = Digest(f"sha256:{sha256}")
+        except ValueError as error:
+            raise LockError(f"{filename} has no usable sha256", why=str(error)) from None
+        return self.root / "archives" / digest.hex / filename
+
+    def blob(self, digest: Digest) -> Path:
+        """Where the blob with this digest is, or will be."""
+        return self.root / "blobs" / "sha256" / digest.hex
+
+    def segment(self, key: str) -> Path:
+        """Where the file system segment made from ``key`` is, or will be."""
+        if not _KEY.match(key):
+            raise ValueError(f"not a cache key: {key!r}")
+        return self.root / "segments" / key
+
+    @contextmanager
+    def temporary(self) -> Iterator[Path]:
+        """A new folder of one's own, gone at the end; those of commands that died are removed first.
+
+        Raises :class:`OutputError` when the cache cannot be written.
+        """
+        folder = self.root / "tmp"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            _remove_abandoned(folder)
+            own, lock = _make(folder)
+        except OSError as error:
+            raise cannot_write(self.root, error) from error
+        try:
+            yield own
+        finally:
+            shutil.rmtree(own, ignore_errors=True)
+            own.with_name(f"{own.name}.lock").unlink(missing_ok=True)
+            os.close(lock)
+
+    def keep(self, temporary: Path, final: Path) -> None:
+        """Move a finished file from :meth:`temporary` to its place, durably.
+
+        Raises :class:`OutputError` when the cache cannot be written.
+        """
+        try:
+            final.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(temporary, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            temporary.replace(final)
+            atomic.sync_folder(final.parent)
+        except OSError as error:
+            raise cannot_write(self.root, error) from error
+
+    def check(self, path: Path, sha256: str) -> None:
+        """Raise :class:`IntegrityError` unless the file has this hash (hexadecimal)."""
+        try:
+            with path.open("rb") as file:
+                digest = hashlib.sha256()
+                while chunk := file.read(1 << 20):
+                    digest.update(chunk)
+        except OSError as error:
+            raise IntegrityError(f"cannot read {path}", why=str(error)) from error
+        if digest.hexdigest() != sha256:
+            raise IntegrityError(
+                f"{path} was changed since it was downloaded",
+                why=f"expected sha256 {sha256}\n     got sha256 {digest.hexdigest()}",
+                hint=f"Remove it (`rm {path}`) and run the same command again.",
+            )
+
+
+def cannot_write(root: Path, error: OSError) -> OutputError:
+    """The error for a cache that cannot be written."""
+    return OutputError(
+        f"cannot write to the cache {root}",
+        why=str(error),
+        hint="Free some space there, or name another folder with ENVPACK_CACHE (or `cache` in the configuration).",
+    )
+
+
+def _make(folder: Path) -> tuple[Path, int]:
+    """A new folder in ``folder`` and the descriptor that holds its lock."""
+    while True:
+        descriptor, name = tempfile.mkstemp(prefix="", suffix=".lock", dir=folder)
+        try:
+            # Between these two lines another command may take the file for an abandoned one and remove it.
+            if atomic.lock(descriptor) is not False and os.fstat(descriptor).st_nlink:
+                own = Path(name.removesuffix(".lock"))
+                own.mkdir(mode=0o700)
+                return own, descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove the folders whose lock nobody holds. Others may be doing the same: what is gone is gone."""
+    for lock in sorted(folder.glob("*.lock")):
+        with suppress(FileNotFoundError, PermissionError):
+            descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                if atomic.lock(descriptor):
+                    # the folder first: while its lock file exists, it can still be found
+                    shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
+                    lock.unlink(missing_ok=True)
+            finally:
+                os.close(descriptor)
