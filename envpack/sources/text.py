@@ -1,0 +1,63 @@
+"""Bytes of a text file as users' editors leave them: UTF-8, a byte order mark, UTF-16, CRLF."""
+
+from __future__ import annotations
+
+import codecs
+from pathlib import Path
+
+from envpack.errors import Location, SourceError
+
+MAX_BYTES = 4 * 1024 * 1024  # the longest environment files seen in the wild have some 100 KiB
+
+
+def read_text(path: Path, shown: str) -> str:
+    """The text of ``path`` with ``\\n`` line ends; ``shown`` is what errors call it.
+
+    Raises :class:`SourceError` when it is absent, unreadable, too long or in no known encoding.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise SourceError(f"there is no file {shown}") from None
+    except IsADirectoryError:
+        raise SourceError(
+            f"{shown} is a folder", hint="Name an environment.yml or a requirements file."
+        ) from None
+    except OSError as error:
+        raise SourceError(f"cannot read {shown}", why=error.strerror) from error
+    return decode(data, shown)
+
+
+def decode(data: bytes, shown: str) -> str:
+    """``data`` as text with ``\\n`` line ends.
+
+    UTF-16 (which PowerShell's ``>`` writes) is recognised by its byte order mark, or by the zero bytes that
+    ASCII letters have in it. Raises :class:`SourceError` naming ``shown`` and the line that is not UTF-8.
+    """
+    if len(data) > MAX_BYTES:
+        raise SourceError(
+            f"{shown} is longer than {MAX_BYTES // 1024 // 1024} MiB", why="no environment file is as long"
+        )
+    encoding = _encoding(data)
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise SourceError(
+            f"not valid {encoding.removesuffix('-sig').upper()}",
+            where=Location(shown, line),
+            why=f"{error.reason} at byte {error.start}",
+            hint="Save the file as UTF-8.",
+        ) from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _encoding(data: bytes) -> str:
+    if data.startswith(codecs.BOM_UTF8):
+        return "utf-8-sig"
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    if len(data) >= 2 and data[:2].count(0) == 1:
+        return "utf-16-be" if data[0] == 0 else "utf-16-le"
+    return "utf-8"
