@@ -1,0 +1,109 @@
+"""Fixtures for all tests: stand-ins for channels and registries, on 127.0.0.1 for the whole session.
+
+A stand-in that cannot be built is an error with the reason, never a skip.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from envpack import config as envpack_config
+from envpack.config import Config
+from tests.standins import base, server
+from tests.standins import registry as docker_registry
+from tests.standins.channel import channel as built_channel
+from tests.standins.settings import HUB_IMAGES, config_toml
+
+
+@dataclass(frozen=True)
+class Served:
+    """A folder and the base URL it is served under."""
+
+    url: str
+    path: Path
+
+
+@pytest.fixture(scope="session")
+def channel() -> Iterator[Served]:
+    """A small conda channel: python, pip, a few small packages, and all of ``standins/awkward.py``."""
+    path = built_channel("mini")
+    with server.serving(path) as url:
+        yield Served(url, path)
+
+
+@pytest.fixture(scope="session")
+def data_channel() -> Iterator[Served]:
+    """A conda channel with the data stack too: numpy, scipy, pandas, matplotlib, IPython."""
+    path = built_channel("data")
+    with server.serving(path) as url:
+        yield Served(url, path)
+
+
+@pytest.fixture(scope="session")
+def registry() -> Iterator[Served]:
+    """A registry with the base image, an index of amd64 and arm64, under the names in ``HUB_IMAGES``.
+
+    ``path`` is the OCI layout that was pushed. Push more with ``tests.standins.registry.push``.
+    """
+    layout = base.image()
+    with docker_registry.serving() as url:
+        for repository, tag in HUB_IMAGES:
+            docker_registry.push(url, repository, tag, layout)
+        yield Served(url, layout)
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    """An empty cache folder (not yet made)."""
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def config_file(tmp_path: Path, cache: Path, channel: Served, registry: Served) -> Path:
+    """A ``config.toml`` by which conda-forge, defaults and Docker Hub are the stand-ins; for ENVPACK_CONFIG."""
+    path = tmp_path / "config.toml"
+    path.write_text(config_toml(cache, channel.url, registry.url), "utf-8")
+    return path
+
+
+@pytest.fixture
+def config(config_file: Path) -> Config:
+    """The :class:`Config` that ``config_file`` describes, with an empty cache."""
+    return envpack_config.load({"ENVPACK_CONFIG": str(config_file), "HOME": str(config_file.parent)})
+
+
+@pytest.fixture
+def data_config_file(tmp_path: Path, cache: Path, data_channel: Served, registry: Served) -> Path:
+    """Like ``config_file``, with the data stack in the channel."""
+    path = tmp_path / "data-config.toml"
+    path.write_text(config_toml(cache, data_channel.url, registry.url), "utf-8")
+    return path
+
+
+@pytest.fixture
+def data_config(data_config_file: Path) -> Config:
+    """The :class:`Config` that ``data_config_file`` describes, with an empty cache."""
+    return envpack_config.load(
+        {"ENVPACK_CONFIG": str(data_config_file), "HOME": str(data_config_file.parent)}
+    )
+
+
+@pytest.fixture(scope="session")
+def corpus() -> Path:
+    """A collection of environment files from the field: ``$ENVPACK_CORPUS``, or one beside the checkout."""
+    named = os.environ.get("ENVPACK_CORPUS")
+    path = Path(named) if named else Path(__file__).parents[2] / "shared" / "corpus"
+    if not path.is_dir():
+        pytest.skip(f"no collection of environment files in {path}: name one in ENVPACK_CORPUS")
+    return path
+
+
+def pytest_sessionfinish() -> None:
+    """Let the threads of py-rattler end: at interpreter exit they crash now and then."""
+    time.sleep(0.05)
