@@ -1,0 +1,1 @@
+"""Texts that describe an image: activation, ``/.singularity.d``, definition file, Dockerfile."""
