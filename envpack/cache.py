@@ -34,7 +34,7 @@ _FILENAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+!%=~-]{0,239}\Z")
 
 
 class Cache:
-    """The cache below one folder, which several commands may use at once. Nothing is made before it is used."""
+    """The cache below one folder. Several commands may use it at once; nothing is made before it is used."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -121,7 +121,7 @@ def cannot_write(root: Path, error: OSError) -> OutputError:
     return OutputError(
         f"cannot write to the cache {root}",
         why=str(error),
-        hint="Free some space there, or name another folder with ENVPACK_CACHE (or `cache` in the configuration).",
+        hint="Free some space there, or name another folder with ENVPACK_CACHE.",
     )
 
 
