@@ -66,7 +66,7 @@ class Sif:
         """The primary system partition; raises :class:`IntegrityError` if there is none or not squashfs."""
         raise NotImplementedError
 
-    def objects(self, type: int) -> tuple[Descriptor, ...]:  # noqa: A002 - the field's name in the format
+    def objects(self, type: int) -> tuple[Descriptor, ...]:
         """The descriptors of one type, in order."""
         raise NotImplementedError
 

@@ -1,41 +1,185 @@
-"""Assembling an image from segments."""
+"""Assembling an image: the segments' data end to end, and tables made from their indexes.
+
+Nothing is compressed again but the tables, so this costs little more than copying the data, which Linux
+does within the file system where it can.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
+from envpack.errors import IntegrityError
+from envpack.formats.squashfs import layout
+from envpack.formats.squashfs.codec import compressor
+from envpack.formats.squashfs.index import Index, read_index
+from envpack.formats.squashfs.inodes import InodeWriter
+from envpack.formats.squashfs.metadata import lookup_table, pack_positions
 from envpack.formats.squashfs.options import Options
+from envpack.formats.squashfs.tree import Overwritten, Tree
 
-
-class Overwritten(NamedTuple):
-    """A path that two segments give and that cannot be merged; segments by their position."""
-
-    path: str
-    loser: int
-    winner: int
+_PIECE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Assembled:
-    """What was written. ``size`` in bytes is a multiple of 4096; ``bytes`` counts file contents unpacked."""
+    """What was written.
+
+    ``size`` is the image's length in bytes, a multiple of 4096; ``content_size`` counts the bytes of all
+    files unpacked, hard links once; ``files`` counts regular files, hard links once; ``directories``
+    includes the root. ``overwritten`` lists paths given by more than one segment, the last of which won.
+    ``unsupported_xattrs`` are the names of attributes that squashfs has no place for. ``digest`` (32 bytes)
+    stands for the content: it comes from the options, the date and the segments' digests.
+    """
 
     size: int
     inodes: int
     files: int
     directories: int
-    bytes: int
+    content_size: int
     overwritten: tuple[Overwritten, ...]
-    digest: bytes  # sha256 over the options, the epoch and the segments' digests: stands for the content
+    unsupported_xattrs: tuple[str, ...]
+    digest: bytes
 
 
 def assemble(out: BinaryIO, offset: int, segments: Sequence[Path], options: Options, epoch: int) -> Assembled:
-    """Write the file system made of ``segments`` into ``out`` (read-write, seekable), starting at ``offset``.
+    """Write the file system made of ``segments`` into ``out`` (seekable, not in append mode) from ``offset``.
 
     Later segments win; directories merge, with the later one's mode, owner and mtime; a path below a
-    symlink to a directory lands in that directory. ``epoch`` (seconds) is the image's date and that of
-    entries without one. Raises :class:`IntegrityError` for damaged segments or ones of other options.
+    symlink to a directory lands in that directory, and a directory on top of such a symlink leaves it
+    there. ``epoch`` (seconds) is the image's date and that of entries without one. ``out`` is left at
+    the image's end. Raises :class:`IntegrityError` for damaged segments, for segments made with another
+    compressor or block size, and for more than 65535 different owners.
     """
-    raise NotImplementedError
+    compress = compressor(options)
+    indexes = [read_index(path) for path in segments]
+    for path, index in zip(segments, indexes, strict=True):
+        if (index.compression_id, index.block_size) != (options.compression_id, options.block_size):
+            raise IntegrityError(
+                f"the cached segment {path} was made with other options",
+                hint="Remove the file; it will be made again.",
+            )
+    tree = Tree(indexes)
+
+    epoch = min(max(epoch, 0), layout.NONE32)
+    settings = options.compressor_options()
+    if settings:
+        settings = layout.U16.pack(len(settings) | layout.METADATA_PLAIN) + settings
+    position = layout.SUPERBLOCK.size + len(settings)
+    data_starts, first_fragments, fragments = [], [], bytearray()
+    for path, index in zip(segments, indexes, strict=True):
+        _copy(path, index.data_size, out, offset + position)
+        data_starts.append(position)
+        first_fragments.append(len(fragments) // layout.FRAGMENT.size)
+        for start, word in index.fragments:
+            fragments += layout.FRAGMENT.pack(position + start, word, 0)
+        position += index.data_size
+
+    writer = InodeWriter(indexes, data_starts, first_fragments, epoch, compress)
+    root = writer.write(tree)
+    tables = _Tables(position)
+    inode_table = tables.append(writer.inodes.finish())
+    directory_table = tables.append(writer.listings.finish())
+    records = (
+        bytes(fragments),
+        pack_positions(writer.references),
+        b"".join(map(layout.U32.pack, writer.ids)),
+    )
+    lookups = []
+    for record in records:
+        blocks, positions = lookup_table(record, tables.end, compress)
+        tables.append(blocks)
+        lookups.append(tables.append(pack_positions(positions)))
+    xattrs, xattr_table = writer.xattrs.finish(tables.end)
+    tables.append(xattrs)
+
+    superblock = layout.SUPERBLOCK.pack(
+        layout.MAGIC,
+        tree.root.number,
+        epoch,
+        options.block_size,
+        len(fragments) // layout.FRAGMENT.size,
+        options.compression_id,
+        options.block_size.bit_length() - 1,
+        layout.FLAG_DUPLICATES
+        | layout.FLAG_EXPORTABLE
+        | (layout.FLAG_NO_XATTRS if xattr_table is None else 0)
+        | (layout.FLAG_COMPRESSOR_OPTIONS if settings else 0),
+        len(writer.ids),
+        4,
+        0,
+        root,
+        tables.end,
+        lookups[2],
+        layout.NONE64 if xattr_table is None else xattr_table,
+        inode_table,
+        directory_table,
+        lookups[0],
+        lookups[1],
+    )
+    used = tables.end
+    tables.append(bytes(-used % layout.PADDING))
+    out.seek(offset)
+    out.write(superblock + settings)
+    out.seek(offset + position)
+    out.write(b"".join(tables.parts))
+    return Assembled(
+        size=tables.end,
+        inodes=tree.root.number,
+        files=writer.files,
+        directories=writer.directories,
+        content_size=writer.content_size,
+        overwritten=tuple(tree.overwritten),
+        unsupported_xattrs=tuple(sorted(writer.xattrs.unsupported)),
+        digest=_digest(indexes, options, epoch),
+    )
+
+
+class _Tables:
+    """What follows the data: parts and the position behind them."""
+
+    def __init__(self, position: int) -> None:
+        self.end = position
+        self.parts: list[bytes] = []
+
+    def append(self, part: bytes) -> int:
+        """Add a part; the position where it starts."""
+        start = self.end
+        self.parts.append(part)
+        self.end += len(part)
+        return start
+
+
+def _digest(indexes: Sequence[Index], options: Options, epoch: int) -> bytes:
+    found = hashlib.sha256(f"{options.key()} {epoch}".encode())
+    for index in indexes:
+        found.update(index.digest)
+    return found.digest()
+
+
+def _copy(path: Path, size: int, out: BinaryIO, position: int) -> None:
+    """Copy the first ``size`` bytes of a segment to ``position``, inside the kernel where it can."""
+    done = 0
+    with path.open("rb") as source:
+        try:
+            target = out.fileno()
+            out.flush()
+            while done < size:
+                copied = os.copy_file_range(source.fileno(), target, size - done, done, position + done)
+                if not copied:
+                    break
+                done += copied
+        except OSError:
+            # Not between these two files, or not in this kernel. A full disk is met again below.
+            pass
+        source.seek(done)
+        out.seek(position + done)
+        while done < size and (piece := source.read(min(_PIECE, size - done))):
+            out.write(piece)
+            done += len(piece)
+    if done < size:
+        raise IntegrityError(f"the cached segment {path} changed while it was read")

@@ -1,27 +1,309 @@
-"""Writing segments."""
+"""Writing segments: entries in, one position-independent file of compressed blocks and an index out.
+
+The file's layout is drawn in :mod:`envpack.formats.squashfs.index`. What remains of a file after its whole
+blocks is packed with others into fragment blocks; a remainder of more than half a block gets its own.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from concurrent.futures import Executor
-from pathlib import Path
+import hashlib
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from envpack.entry import Entry
+from envpack.entry import Entry, Kind, encode_path, is_safe_path
+from envpack.errors import IntegrityError
+from envpack.formats.squashfs import layout
+from envpack.formats.squashfs.codec import Compress, compressor
+from envpack.formats.squashfs.index import (
+    HARDLINK,
+    NO_MTIME,
+    TYPES,
+    Content,
+    Fragment,
+    Record,
+    Xattrs,
+    write_index,
+)
 from envpack.formats.squashfs.options import Options
+
+# Blocks in flight: enough to keep a few threads busy, few enough to bound memory.
+_WINDOW = 16
+# Files up to this size are held in memory to be compared with those before; larger ones stream.
+_COMPARED = 8 << 20
 
 
 def write_segment(entries: Iterable[Entry], out: BinaryIO, options: Options, pool: Executor) -> None:
-    """Write ``entries`` as one segment file to ``out`` (at its current position, which must be 0).
+    """Write ``entries`` as one segment to ``out``, an empty file at its start.
 
     Blocks are compressed in ``pool`` (threads); the bytes written do not depend on their number. Contents
-    are read in order, once, in pieces. Equal contents up to some blocks are stored once. Raises
+    are read in order, once, in pieces; equal contents of up to 8 MiB are stored once. Raises
     :class:`IntegrityError` for entries no image can hold: unsafe paths, a hard link to something that
     did not come before, contents of another length than announced.
     """
-    raise NotImplementedError
+    writer = _SegmentWriter(out, options, pool)
+    try:
+        for entry in entries:
+            writer.add(entry)
+        writer.finish()
+    finally:
+        writer.blocks.abandon()
 
 
-def verify(path: Path) -> None:
-    """Read all of a segment and compare with its checksums; raises :class:`IntegrityError`."""
-    raise NotImplementedError
+@dataclass(slots=True, eq=False)
+class _Run:
+    """Consecutive blocks in the segment: those of a file, or one fragment block."""
+
+    start: int = 0
+    words: list[int] = field(default_factory=list)
+
+
+class _Blocks:
+    """Compresses blocks in a pool and writes them in the order they were given."""
+
+    def __init__(self, out: BinaryIO, compress: Compress, pool: Executor) -> None:
+        self.size = 0
+        self.digest = hashlib.sha256()
+        self._out = out
+        self._compress = compress
+        self._pool = pool
+        self._pending: deque[tuple[_Run, Future[tuple[bytes, int]] | None]] = deque()
+
+    def put(self, run: _Run, data: bytes) -> None:
+        """Queue one block of ``run``."""
+        self._pending.append((run, self._pool.submit(self._pack, data)))
+        self._write(_WINDOW)
+
+    def put_hole(self, run: _Run) -> None:
+        """Queue a block of zeros, which takes no space."""
+        self._pending.append((run, None))
+
+    def finish(self) -> None:
+        """Write what is queued."""
+        self._write(0)
+
+    def abandon(self) -> None:
+        """Forget what is queued."""
+        for _, future in self._pending:
+            if future is not None:
+                future.cancel()
+
+    def _pack(self, data: bytes) -> tuple[bytes, int]:
+        packed = self._compress(data)
+        if len(packed) < len(data):
+            return packed, len(packed)
+        return data, len(data) | layout.BLOCK_PLAIN
+
+    def _write(self, allowed: int) -> None:
+        while len(self._pending) > allowed:
+            run, future = self._pending.popleft()
+            packed, word = future.result() if future is not None else (b"", 0)
+            if not run.words:
+                run.start = self.size
+            run.words.append(word)
+            self._out.write(packed)
+            self.digest.update(packed)
+            self.size += len(packed)
+
+
+@dataclass(slots=True, eq=False)
+class _Stored:
+    """One file content: its blocks and its part of a fragment. ``sparse`` counts bytes in holes."""
+
+    size: int
+    run: _Run
+    sparse: int = 0
+    fragment: int = layout.NONE32
+    offset: int = 0
+
+
+class _SegmentWriter:
+    """Collects the index while entries go by."""
+
+    def __init__(self, out: BinaryIO, options: Options, pool: Executor) -> None:
+        self.blocks = _Blocks(out, compressor(options), pool)
+        self._out = out
+        self._options = options
+        self._hole = bytes(options.block_size)
+        self._paths: list[bytes] = []
+        self._records: list[Record] = []
+        self._positions: dict[str, int] = {}
+        self._contents: list[_Stored] = []
+        self._known: dict[bytes, int] = {}
+        self._fragments: list[_Run] = []
+        self._fragment = bytearray()
+        self._targets: list[bytes] = []
+        self._xattrs: dict[Xattrs, int] = {}
+
+    def add(self, entry: Entry) -> None:
+        """Store one entry and its content."""
+        _check(entry)
+        kind = TYPES[entry.kind]
+        reference = 0
+        if kind == layout.FILE:
+            reference = self._add_content(entry)
+        elif kind == layout.SYMLINK:
+            reference = len(self._targets)
+            self._targets.append(encode_path(entry.target))
+        elif kind == HARDLINK:
+            reference = self._linked(entry)
+        elif kind in (layout.BLOCK_DEVICE, layout.CHARACTER_DEVICE):
+            reference = layout.encode_device(*entry.device)
+        xattrs = layout.NONE32
+        if entry.xattrs:
+            xattrs = self._xattrs.setdefault(entry.xattrs, len(self._xattrs))
+        mtime = NO_MTIME if entry.mtime is None else min(max(entry.mtime, 0), layout.NONE32)
+        self._positions[entry.path] = len(self._paths)
+        self._paths.append(encode_path(entry.path))
+        self._records.append(Record(kind, entry.mode, entry.uid, entry.gid, mtime, reference, xattrs))
+
+    def finish(self) -> None:
+        """Write what is left of the data, and the index."""
+        self._flush_fragment()
+        self.blocks.finish()
+        contents = []
+        words: list[int] = []
+        for stored in self._contents:
+            run = stored.run
+            content = Content(
+                stored.size,
+                run.start,
+                stored.sparse,
+                len(words),
+                len(run.words),
+                stored.fragment,
+                stored.offset,
+            )
+            contents.append(content)
+            words += run.words
+        write_index(
+            self._out,
+            block_size=self._options.block_size,
+            compression_id=self._options.compression_id,
+            data_size=self.blocks.size,
+            data_digest=self.blocks.digest.digest(),
+            paths=self._paths,
+            records=self._records,
+            contents=contents,
+            fragments=[Fragment(run.start, run.words[0]) for run in self._fragments],
+            words=words,
+            targets=self._targets,
+            xattrs=list(self._xattrs),
+        )
+
+    def _linked(self, entry: Entry) -> int:
+        """The position of the entry that a hard link names."""
+        position = self._positions.get(entry.target)
+        if position is None:
+            raise IntegrityError(
+                f"the hard link {entry.path!r} refers to {entry.target!r}, which does not come before it"
+            )
+        if self._records[position].type == layout.DIRECTORY:
+            raise IntegrityError(f"the hard link {entry.path!r} refers to the directory {entry.target!r}")
+        return position
+
+    def _add_content(self, entry: Entry) -> int:
+        """Store a file's content, or find it stored already; its position among the contents."""
+        if entry.size > _COMPARED:
+            return self._store(entry.size, self._split(entry))
+        data = _whole(entry)
+        key = hashlib.sha256(data).digest()
+        known = self._known.get(key)
+        if known is None:
+            size = self._options.block_size
+            pieces = (data[i : i + size] for i in range(0, len(data), size))
+            known = self._known[key] = self._store(len(data), pieces)
+        return known
+
+    def _store(self, size: int, pieces: Iterable[bytes]) -> int:
+        """Store a content given in pieces of the block size (the last one may be shorter)."""
+        block_size = self._options.block_size
+        stored = _Stored(size, _Run())
+        for piece in pieces:
+            if len(piece) == block_size:
+                if piece == self._hole:
+                    stored.sparse += block_size
+                    self.blocks.put_hole(stored.run)
+                else:
+                    self.blocks.put(stored.run, piece)
+            elif len(piece) > block_size // 2:
+                self.blocks.put(stored.run, piece)
+            else:
+                if len(self._fragment) + len(piece) > block_size:
+                    self._flush_fragment()
+                stored.fragment, stored.offset = len(self._fragments), len(self._fragment)
+                self._fragment += piece
+        self._contents.append(stored)
+        return len(self._contents) - 1
+
+    def _flush_fragment(self) -> None:
+        if self._fragment:
+            run = _Run()
+            self._fragments.append(run)
+            self.blocks.put(run, bytes(self._fragment))
+            self._fragment = bytearray()
+
+    def _split(self, entry: Entry) -> Iterator[bytes]:
+        """A large file's content in pieces of the block size."""
+        block_size = self._options.block_size
+        held = bytearray()
+        seen = 0
+        for chunk in entry.chunks:
+            seen += len(chunk)
+            if seen > entry.size:
+                break
+            view = memoryview(chunk)
+            while view:
+                room = block_size - len(held)
+                held += view[:room]
+                view = view[room:]
+                if len(held) == block_size:
+                    yield bytes(held)
+                    held.clear()
+        _check_size(entry, seen)
+        if held:
+            yield bytes(held)
+
+
+def _whole(entry: Entry) -> bytes:
+    """A small file's content."""
+    chunks = []
+    seen = 0
+    for chunk in entry.chunks:
+        seen += len(chunk)
+        if seen > entry.size:
+            break
+        chunks.append(chunk)
+    _check_size(entry, seen)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _check_size(entry: Entry, seen: int) -> None:
+    if seen != entry.size:
+        amount = "more than " if seen > entry.size else f"{seen} instead of "
+        raise IntegrityError(f"the content of {entry.path!r} has {amount}{entry.size} bytes")
+
+
+def _check(entry: Entry) -> None:
+    """Refuse what squashfs or Linux cannot hold."""
+    if not is_safe_path(entry.path):
+        raise IntegrityError(f"the path {entry.path!r} is not relative and normalised")
+    reason = None
+    if any(len(encode_path(part)) > layout.NAME_MAX for part in entry.path.split("/")):
+        reason = "a name in its path is longer than 255 bytes"
+    elif not 0 <= entry.mode <= 0o7777:
+        reason = f"its mode is {entry.mode:o}"
+    elif not (0 <= entry.uid < layout.NONE32 and 0 <= entry.gid < layout.NONE32):
+        reason = f"its owner is {entry.uid}:{entry.gid}"
+    elif entry.kind is Kind.SYMLINK and not _is_target(entry.target):
+        reason = "its symlink target is empty, too long or holds a NUL"
+    elif not (0 <= entry.device[0] <= 0xFFF and 0 <= entry.device[1] <= 0xFFFFF):
+        reason = f"its device number is {entry.device[0]}:{entry.device[1]}"
+    if reason:
+        raise IntegrityError(f"{entry.path!r} cannot be stored in an image", why=reason)
+
+
+def _is_target(target: str) -> bool:
+    return bool(target) and "\0" not in target and len(encode_path(target)) <= layout.TARGET_MAX
