@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from envpack import config as envpack_config
-from envpack.config import Config
+from envpack.config import Config, load
 from tests.standins import base, server
 from tests.standins import registry as docker_registry
 from tests.standins.channel import channel as built_channel
@@ -66,7 +65,7 @@ def cache(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def config_file(tmp_path: Path, cache: Path, channel: Served, registry: Served) -> Path:
-    """A ``config.toml`` by which conda-forge, defaults and Docker Hub are the stand-ins; for ENVPACK_CONFIG."""
+    """A ``config.toml`` (for ENVPACK_CONFIG) with stand-ins for conda-forge, defaults and Docker Hub."""
     path = tmp_path / "config.toml"
     path.write_text(config_toml(cache, channel.url, registry.url), "utf-8")
     return path
@@ -75,7 +74,7 @@ def config_file(tmp_path: Path, cache: Path, channel: Served, registry: Served) 
 @pytest.fixture
 def config(config_file: Path) -> Config:
     """The :class:`Config` that ``config_file`` describes, with an empty cache."""
-    return envpack_config.load({"ENVPACK_CONFIG": str(config_file), "HOME": str(config_file.parent)})
+    return load({"ENVPACK_CONFIG": str(config_file), "HOME": str(config_file.parent)})
 
 
 @pytest.fixture
@@ -89,9 +88,7 @@ def data_config_file(tmp_path: Path, cache: Path, data_channel: Served, registry
 @pytest.fixture
 def data_config(data_config_file: Path) -> Config:
     """The :class:`Config` that ``data_config_file`` describes, with an empty cache."""
-    return envpack_config.load(
-        {"ENVPACK_CONFIG": str(data_config_file), "HOME": str(data_config_file.parent)}
-    )
+    return load({"ENVPACK_CONFIG": str(data_config_file), "HOME": str(data_config_file.parent)})
 
 
 @pytest.fixture(scope="session")

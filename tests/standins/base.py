@@ -22,7 +22,8 @@ from typing import Any
 from tests.standins import debian, store
 
 PACKAGES = (
-    "base-files", "base-passwd", "bash", "coreutils", "dash", "grep", "libc-bin", "libc6", "libstdc++6", "sed",
+    "base-files", "base-passwd", "bash", "coreutils", "dash", "grep", "libc-bin", "libc6", "libstdc++6",
+    "sed",
 )  # fmt: skip
 MERGED = ("bin", "sbin", "lib", "lib64")  # these are links into /usr (Debian's usrmerge)
 DROPPED = ("usr/share/doc/", "usr/share/info/", "usr/share/lintian/", "usr/share/locale/", "usr/share/man/")

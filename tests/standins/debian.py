@@ -2,7 +2,8 @@
 
 A ``.deb`` is an ``ar`` archive of ``debian-binary``, ``control.tar.*`` and ``data.tar.*`` (deb(5)):
 
-    "!<arch>\\n", then a member each: name[16] mtime[12] uid[6] gid[6] mode[8] size[10] "`\\n", data, padding to even
+    "!<arch>\\n"
+    for each member: name[16] mtime[12] uid[6] gid[6] mode[8] size[10] "`\\n", data, padding to an even size
 
 Sources and keys are those that the machine's apt is set up with.
 """

@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from email.message import Message
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
@@ -91,8 +92,7 @@ def _push(base: str, layout: Path, descriptor: dict[str, Any], reference: str) -
     if "config" in document:
         for blob in (document["config"], *document["layers"]):
             _push_blob(base, layout, blob)
-    kind = {"Content-Type": descriptor["mediaType"]}
-    _request("PUT", f"{base}/manifests/{reference}", data, kind)
+    _request("PUT", f"{base}/manifests/{reference}", data, descriptor["mediaType"])
 
 
 def _push_blob(base: str, layout: Path, descriptor: dict[str, Any]) -> None:
@@ -103,15 +103,17 @@ def _push_blob(base: str, layout: Path, descriptor: dict[str, Any]) -> None:
         location = urljoin(base, started["Location"])
         mark = "&" if "?" in location else "?"
         data = _content(layout, descriptor)
-        kind = {"Content-Type": "application/octet-stream"}
-        _request("PUT", f"{location}{mark}digest={descriptor['digest']}", data, kind)
+        url = f"{location}{mark}digest={descriptor['digest']}"
+        _request("PUT", url, data, "application/octet-stream")
 
 
 def _content(layout: Path, descriptor: dict[str, Any]) -> bytes:
-    return (layout / "blobs" / descriptor["digest"].replace(":", "/")).read_bytes()
+    digest: str = descriptor["digest"]
+    return (layout / "blobs" / digest.replace(":", "/")).read_bytes()
 
 
-def _request(method: str, url: str, data: bytes | None = None, headers: dict[str, str] | None = None) -> Any:
-    request = urllib.request.Request(url, data, headers or {}, method=method)
+def _request(method: str, url: str, data: bytes | None = None, kind: str = "") -> Message:
+    request = urllib.request.Request(url, data, {"Content-Type": kind} if kind else {}, method=method)
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as answer:
-        return answer.headers
+        received: Message = answer.headers
+        return received

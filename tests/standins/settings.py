@@ -23,6 +23,6 @@ HUB_IMAGES = (
 
 
 def config_toml(cache: Path, channel: str, registry: str) -> str:
-    """A ``config.toml``: all of :data:`CONDA_CHANNELS` from ``channel``, Docker Hub from ``registry`` (URLs)."""
+    """A ``config.toml``: :data:`CONDA_CHANNELS` from ``channel``, Docker Hub from ``registry`` (URLs)."""
     mirrors = "".join(f'"{name}" = ["{channel}"]\n' for name in CONDA_CHANNELS)
     return f'cache = "{cache}"\n\n[mirrors]\n{mirrors}\n[registries."docker.io"]\nmirror = "{registry}"\n'
