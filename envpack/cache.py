@@ -99,6 +99,16 @@ class Cache:
         except OSError as error:
             raise cannot_write(self.root, error) from error
 
+    def write(self, final: Path, data: bytes) -> None:
+        """Put a small file in its place, durably; raises as :meth:`keep`."""
+        with self.temporary() as folder:
+            file = folder / final.name
+            try:
+                file.write_bytes(data)
+            except OSError as error:
+                raise cannot_write(self.root, error) from error
+            self.keep(file, final)
+
     def check(self, path: Path, sha256: str) -> None:
         """Raise :class:`IntegrityError` unless the file has this hash (hexadecimal)."""
         try:

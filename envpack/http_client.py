@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from envpack import __version__
-from envpack.config import Config
+from envpack.config import Config, Credential
 from envpack.errors import ConfigError, IntegrityError, Interrupted, NetworkError
 from envpack.progress import Progress, Quiet
 
@@ -217,10 +217,10 @@ class HttpClient:
                 self.progress.note(f"{error.what}; trying again in {delay:g} s")
                 self._wait(delay)
 
-    def authorization(self, url: str) -> str | None:
-        """The header value that the configuration's credentials make for ``url``, if it has any.
+    def credential(self, url: str) -> tuple[Credential, str] | None:
+        """The configuration's credential for the host of ``url`` and its secret, if there is one.
 
-        Raises :class:`ConfigError` when their variable is not set, or for a URL that would send them
+        Raises :class:`ConfigError` when its variable is not set, or for a URL that would send it
         unencrypted.
         """
         host = _netloc(url)
@@ -241,11 +241,17 @@ class HttpClient:
                 why=f'credentials."{host}" in the configuration names it',
                 hint=f"Run `export {variable}=…` first.",
             )
-        if credential.token_env:
-            if not _TOKEN.match(secret):
-                raise ConfigError(f"the variable {variable} does not hold a token", why="spaces or line ends")
-            return f"Bearer {secret}"
-        return basic(credential.username or "", secret)
+        if credential.token_env and not _TOKEN.match(secret):
+            raise ConfigError(f"the variable {variable} does not hold a token", why="spaces or line ends")
+        return credential, secret
+
+    def authorization(self, url: str) -> str | None:
+        """The header value that :meth:`credential` makes for ``url``; raises the same."""
+        found = self.credential(url)
+        if found is None:
+            return None
+        credential, secret = found
+        return f"Bearer {secret}" if credential.token_env else basic(credential.username or "", secret)
 
     @contextmanager
     def opened(
