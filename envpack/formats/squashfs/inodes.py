@@ -185,7 +185,7 @@ class InodeWriter:
             if writer.block != indexed:
                 indexed = writer.block
                 index.append(DIRECTORY_INDEX.pack(position - offset, indexed, len(name) - 1) + name)
-            entries = []
+            entries: list[bytes] = []
             # A run ends with the entry that crosses into the next metadata block: the index points at runs.
             room = METADATA_SIZE - writer.offset - RUN.size
             for name, node in children[done : done + RUN_ENTRIES]:
