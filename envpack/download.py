@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 from envpack import atomic
 from envpack.config import Config
 from envpack.errors import EnvpackError, IntegrityError, OutputError, Problem
-from envpack.http_client import Answer, Authorize, HttpClient, HttpError, Target, redact
+from envpack.http_client import Answer, Authorize, HttpClient
+from envpack.http_errors import HttpError, Target, redact
 from envpack.progress import Progress
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class Downloader:
     def get(
         self, url: str, *, headers: Mapping[str, str] | None = None, authorize: Authorize | None = None
     ) -> Answer:
-        """A small document (at most 4 MiB); raises :class:`envpack.http_client.HttpError`."""
+        """A small document (at most 4 MiB); raises :class:`envpack.http_errors.HttpError`."""
         return self.http.get(url, headers=headers, authorize=authorize)
 
     def fetch(

@@ -20,7 +20,8 @@ from urllib.parse import urlencode, urlsplit
 from envpack.bases import docker_config
 from envpack.bases.docker_config import Login
 from envpack.errors import NetworkError, ProgramError
-from envpack.http_client import HttpClient, basic, is_loopback, redact
+from envpack.http_client import HttpClient, basic
+from envpack.http_errors import is_loopback, redact
 
 _SCHEME = re.compile(r"\s*,?\s*([A-Za-z][A-Za-z0-9-]*)(?:\s+|\Z)")
 _PARAMETER = re.compile(r"""\s*,?\s*([A-Za-z0-9_-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))\s*""")

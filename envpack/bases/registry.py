@@ -22,7 +22,8 @@ from envpack.cache import Cache
 from envpack.config import Config
 from envpack.download import Download, Downloader
 from envpack.errors import BaseImageError, IntegrityError, NetworkError
-from envpack.http_client import SMALL, HttpError, is_loopback
+from envpack.http_client import SMALL
+from envpack.http_errors import HttpError, is_loopback
 from envpack.image import DEFAULT_REGISTRY, Descriptor, Digest, Reference
 from envpack.platforms import Platform
 
