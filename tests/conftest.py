@@ -6,6 +6,9 @@ A stand-in that cannot be built is an error with the reason, never a skip.
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -99,6 +102,24 @@ def corpus() -> Path:
     if not path.is_dir():
         pytest.skip(f"no collection of environment files in {path}: name one in ENVPACK_CORPUS")
     return path
+
+
+@pytest.fixture(scope="session")
+def apptainer() -> list[str]:
+    """The command that is Apptainer: ``$ENVPACK_TEST_APPTAINER`` (words, as for a shell), else from PATH."""
+    if command := os.environ.get("ENVPACK_TEST_APPTAINER"):
+        return shlex.split(command)
+    if not shutil.which("apptainer"):
+        pytest.fail("there is no apptainer: run `nox -s engines`, or set ENVPACK_TEST_APPTAINER")
+    return ["apptainer"]
+
+
+@pytest.fixture
+def shared_folder() -> Iterator[Path]:
+    """An empty folder in /tmp that engines, which may run as another user, can read and write."""
+    with tempfile.TemporaryDirectory(prefix="envpack-engines-", dir="/tmp") as name:
+        Path(name).chmod(0o777)
+        yield Path(name)
 
 
 def pytest_sessionfinish() -> None:
