@@ -60,13 +60,14 @@ _envpack_path="${{_envpack_path%:}}"
 export PATH="$_envpack_bin${{_envpack_path:+:$_envpack_path}}"
 {exports}\
 _envpack_flags="${{-:-}}"
-set +u
+set +eu
 for _envpack_script in {prefix}/etc/conda/activate.d/*.sh; do
     if [ -f "$_envpack_script" ]; then
         # shellcheck disable=SC1090
         command . "$_envpack_script" || true
     fi
 done
+case "$_envpack_flags" in *e*) set -e ;; esac
 case "$_envpack_flags" in *u*) set -u ;; esac
 unset _envpack_bin _envpack_path _envpack_flags _envpack_script
 """

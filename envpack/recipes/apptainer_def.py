@@ -25,15 +25,15 @@ def render(recipe: Recipe, packages: Sequence[LockedPackage]) -> str:
     validate(recipe)
     archives = "".join(f"#   {quoting.comment(p.filename)} sha256:{p.sha256}\n" for p in packages)
     labels = "".join(f"    {key} {value}\n" for key, value in sorted(recipe.labels.items()))
-    base = recipe.base.pinned
     return f"""\
+Bootstrap: docker
+# {recipe.base.reference.familiar}
+From: {recipe.base.pinned}
+
 # The environment {recipe.name}: {len(packages)} packages for {recipe.platform.subdir}, in {recipe.prefix}.
 # envpack's native engine wrote the image from their archives without running this file. To have
-# apptainer build it, install the lock into {recipe.prefix} and copy that folder to `env` beside this file.
+# apptainer make it, install the lock into {recipe.prefix} and copy that folder to `env` beside this file.
 {archives}
-Bootstrap: docker
-From: {base.repository if base.registry == "docker.io" else f"{base.registry}/{base.repository}"}@{base.digest}
-
 %files
     env {recipe.prefix}
 
@@ -46,6 +46,6 @@ From: {base.repository if base.registry == "docker.io" else f"{base.registry}/{b
 %startscript
 {singularity_d.startscript()}
 %test
-{singularity_d.test(recipe)}
+{singularity_d.testscript(recipe)}
 %help
 {singularity_d.help_text(recipe)}"""

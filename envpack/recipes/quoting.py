@@ -8,6 +8,8 @@ from collections.abc import Mapping
 _NEWLINE = "_envpack_newline"
 # $(...) drops trailing newlines, hence the extra character that is cut off again.
 _DEFINE_NEWLINE = f'{_NEWLINE}="$(printf "\\n_")"\n{_NEWLINE}="${{{_NEWLINE}%_}}"\n'
+# Words that stay as they are in every shell, for the reader's sake.
+_SAFE = re.compile(r"[A-Za-z0-9_./:@+,-]+\Z")
 
 
 def sh(text: str) -> str:
@@ -37,9 +39,16 @@ def exports(variables: Mapping[str, str]) -> str:
 def _word(text: str) -> str:
     if "\0" in text:
         raise ValueError("no shell variable can hold a NUL")
-    quoted = "'" + text.replace("'", "'\\''") + "'"
-    quoted = re.sub(r"\{(?=\{)", "{''", quoted)
-    return quoted.replace("\n", f"'\"${_NEWLINE}\"'")
+    if _SAFE.match(text):
+        return text
+    # '"'"' and not the shorter '\'': Apptainer's interpreter keeps the backslash of the latter.
+    quoted = "'" + text.replace("'", "'\"'\"'") + "'"
+    return _split_braces(quoted, "''").replace("\n", f"'\"${_NEWLINE}\"'")
+
+
+def _split_braces(text: str, separator: str) -> str:
+    """``text`` with ``separator`` between any two opening braces."""
+    return re.sub(r"\{(?=\{)", "{" + separator, text)
 
 
 def dockerfile(text: str) -> str:
@@ -54,4 +63,4 @@ def dockerfile(text: str) -> str:
 
 def comment(text: str) -> str:
     """``text`` as part of a ``#`` line: on one line, and without ``{{`` (see :func:`sh`)."""
-    return "".join(c if c.isprintable() else "?" for c in text).replace("{{", "{ {")
+    return _split_braces("".join(c if c.isprintable() else "?" for c in text), " ")

@@ -86,7 +86,7 @@ def startscript() -> str:
     return 'exec "$@"\n'
 
 
-def test(recipe: Recipe) -> str:
+def testscript(recipe: Recipe) -> str:
     """The body of ``%test``: import every module of ``recipe.imports``, print its version, fail if one fails.
 
     Python is isolated (``-I``), so that neither the current folder nor the user's variables take part.
@@ -122,7 +122,7 @@ def entries(recipe: Recipe, deffile: str, base_variables: Mapping[str, str] | No
         "env/99-base.sh": _BASE,
         "runscript": runscript(recipe),
         "startscript": startscript(),
-        "test": test(recipe),
+        "test": testscript(recipe),
     } | {f"actions/{name}": _SOURCE + body for name, body in _ACTIONS.items()}
     texts = {
         "Singularity": deffile,
@@ -169,7 +169,7 @@ def inspect_metadata(recipe: Recipe, deffile: str, base_variables: Mapping[str, 
         "labels": dict(recipe.labels),
         "runscript": _SHEBANG + runscript(recipe),
         "startscript": _SHEBANG + startscript(),
-        "test": _SHEBANG + test(recipe),
+        "test": _SHEBANG + testscript(recipe),
     }
     document = {"data": {"attributes": attributes}, "type": "container"}
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
