@@ -1,0 +1,176 @@
+"""From what is asked for to what is installed: a solve for every platform, and the lock that records it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from packaging.requirements import Requirement as Pep508
+from packaging.utils import canonicalize_name
+
+from envpack import atomic
+from envpack.config import Config
+from envpack.errors import CheckFailed, Problem, SolveError
+from envpack.ledger import Ledger
+from envpack.locking import conda_lock, pip_solver, wheels
+from envpack.locking.external import ExternalSolver
+from envpack.locking.pip_solver import PipRecord
+from envpack.locking.solution import Solution, SolvedPackage
+from envpack.locking.solver import CondaRecord, CondaSolver
+from envpack.lockfile import BuildPins, Lockfile
+from envpack.progress import Progress, Quiet
+from envpack.spec import EnvSpec
+
+__all__ = ["Solution", "SolvedPackage", "check", "solve", "write"]
+
+_GLIBC = re.compile(r"__glibc\s.*?>=\s*(?P<major>\d+)\.(?P<minor>\d+)")
+
+
+def solve(
+    spec: EnvSpec,
+    *,
+    platforms: Sequence[str],
+    glibc: Mapping[str, str] | str,
+    config: Config,
+    ledger: Ledger,
+    progress: Progress | None = None,
+    solver: Path | None = None,
+) -> Solution:
+    """Choose packages for every platform (conda subdirs) on a system with this ``glibc`` (``2.36``).
+
+    ``solver`` is a conda, mamba or micromamba to use in place of the solver in this process. Deviations go
+    into ``ledger``. Raises :class:`SolveError` (unknown names, conflicts, packages without a sha256),
+    :class:`NetworkError`, and :class:`ProgramError` for a ``solver`` that cannot be started.
+    """
+    progress = progress or Quiet()
+    wanted = tuple(sorted(set(platforms)))
+    versions = {platform: glibc if isinstance(glibc, str) else glibc[platform] for platform in wanted}
+    asked = conda_lock.requirements(spec)
+    chosen: dict[str, tuple[CondaRecord, ...]] = {}
+    wheels_of: dict[str, tuple[PipRecord, ...]] = {platform: () for platform in wanted}
+    if solver is None:
+        embedded = CondaSolver(spec.channels, asked, config)
+        with progress.step("Reading the channels"):
+            embedded.check_names(wanted)
+        ask = embedded.solve
+    else:
+        ask = ExternalSolver(solver, spec.channels, asked, config).solve
+
+    def conda(platform: str) -> tuple[CondaRecord, ...]:
+        with progress.step(f"Solving conda packages for {platform}"):
+            chosen[platform] = _checked(ask(platform, versions[platform]))
+        return chosen[platform]
+
+    def pip(platform: str) -> tuple[PipRecord, ...]:
+        with progress.step(f"Solving pip packages for {platform}"):
+            aim = pip_solver.target(platform, chosen[platform], versions[platform])
+            wheels_of[platform] = pip_solver.solve(spec.pip, spec.pip_options, chosen[platform], aim, ledger)
+        return wheels_of[platform]
+
+    lock = conda_lock.make_lock(spec, wanted, conda, pip)
+    urls = {(p.platform, p.manager, p.name): p.url for p in lock.package}
+    packages = [
+        _from_conda(record, platform, urls[platform, "conda", record.name])
+        for platform in wanted
+        for record in chosen[platform]
+    ]
+    packages += [_from_pip(record, platform) for platform in wanted for record in wheels_of[platform]]
+    requested = {platform: _requested(spec, chosen[platform], wheels_of[platform]) for platform in wanted}
+    return Solution(spec, wanted, tuple(packages), requested, lock)
+
+
+def write(solution: Solution, pins: BuildPins, path: Path) -> None:
+    """Write the lock to ``path``, whole or not at all; the same solution and pins give the same bytes.
+
+    Raises :class:`OutputError`.
+    """
+    atomic.write(path, conda_lock.render(solution.lock, path, solution.spec.sources, pins.to_metadata()))
+
+
+def check(lock: Lockfile, spec: EnvSpec, platforms: Sequence[str]) -> None:
+    """See whether ``lock`` still answers ``spec``; asks no network.
+
+    Raises :class:`CheckFailed` with everything that has changed: requirements or channels (conda-lock's
+    content hash), platforms, name and variables.
+    """
+    problems = []
+    wanted = sorted(set(platforms))
+    if missing := sorted(set(wanted) - set(lock.platforms)):
+        problems.append(Problem(f"the lock has nothing for {', '.join(missing)}"))
+    if surplus := sorted(set(lock.platforms) - set(wanted)):
+        problems.append(Problem(f"the lock has {', '.join(surplus)}, which is not asked for"))
+    common = [platform for platform in wanted if platform in lock.platforms]
+    hashes = conda_lock.content_hash(spec, common)
+    if changed := [p for p in common if hashes[p] != lock.content_hash.get(p)]:
+        problems.append(Problem(f"requirements or channels have changed ({', '.join(changed)})"))
+    if lock.pins is None:
+        problems.append(Problem("the lock was not written by envpack: it names no base image"))
+    else:
+        if lock.pins.name != spec.name:
+            problems.append(Problem(f"the name has changed from {lock.pins.name} to {spec.name}"))
+        if dict(lock.pins.variables) != spec.variables:
+            problems.append(Problem("the variables have changed"))
+    if problems:
+        raise CheckFailed(
+            "the lock no longer answers its source", problems=problems, hint="Run `envpack lock`."
+        )
+
+
+def _checked(records: tuple[CondaRecord, ...]) -> tuple[CondaRecord, ...]:
+    """``records`` if the bytes of all of them can be checked; else :class:`SolveError` naming the others."""
+    bare = [r for r in records if not r.sha256]
+    if bare:
+        raise SolveError(
+            "the channel does not say what the bytes of its packages are",
+            problems=[Problem(f"{r.name} {r.version} has no sha256", why=r.url) for r in bare],
+            hint="Index the channel anew with a current tool, or use another channel.",
+        )
+    return records
+
+
+def _from_conda(record: CondaRecord, platform: str, url: str) -> SolvedPackage:
+    """``url`` is the lock's, in which secrets are variables again."""
+    needs = [
+        (int(match["major"]), int(match["minor"]))
+        for constraint in (*record.depends, *record.constrains)
+        if (match := _GLIBC.match(constraint))
+    ]
+    return SolvedPackage(
+        name=record.name,
+        version=record.version,
+        manager="conda",
+        platform=platform,
+        url=url,
+        sha256=record.sha256 or "",
+        size=record.size,
+        timestamp=record.timestamp,
+        build=record.build,
+        glibc=max(needs, default=None),
+    )
+
+
+def _from_pip(record: PipRecord, platform: str) -> SolvedPackage:
+    return SolvedPackage(
+        name=record.name,
+        version=record.version,
+        manager="pip",
+        platform=platform,
+        url=record.url,
+        sha256=record.sha256,
+        size=record.size,
+        timestamp=record.timestamp,
+        glibc=wheels.needed_glibc(record.url),
+    )
+
+
+def _requested(spec: EnvSpec, conda: Sequence[CondaRecord], pip: Sequence[PipRecord]) -> tuple[str, ...]:
+    """The tokens of what was asked for and is there: a marker may have left a pip requirement out."""
+    from rattler import MatchSpec
+
+    there = {record.name for record in conda}
+    asked = {MatchSpec(requirement.text).name.normalized for requirement in spec.conda}
+    tokens = {f"conda:{name}" for name in asked & there}
+    names = {canonicalize_name(Pep508(requirement.text).name) for requirement in spec.pip}
+    tokens |= {f"pip:{name}" for name in names & {record.name for record in pip}}
+    return tuple(sorted(tokens))

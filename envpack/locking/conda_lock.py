@@ -1,0 +1,208 @@
+"""The one place where conda-lock is used: the request in its terms, the lock it makes, the hash it checks.
+
+conda-lock (https://conda.github.io/conda-lock/) makes the lock: it asks for a solve of each platform, turns
+the answers into its model and writes its own file format. It has no way to be given another solver but the
+name of a program, so for the time of one call two of its functions are replaced:
+
+    conda_lock.conda_solver.solve_specs_for_arch    by rattler in this process (:mod:`.solver`)
+    conda_lock.conda_lock.solve_pypi                by uv (:mod:`.pip_solver`)
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from envpack.errors import Problem, SolveError
+from envpack.locking.pip_solver import PipRecord
+from envpack.locking.solver import CondaRecord
+from envpack.spec import EnvSpec, Requirement
+
+if TYPE_CHECKING:
+    from conda_lock.lockfile.v2prelim.models import LockedDependency
+    from conda_lock.lockfile.v2prelim.models import Lockfile as CondaLockfile
+    from conda_lock.models.lock_spec import Dependency, LockSpecification
+    from conda_lock.virtual_package import FakeRepoData
+
+_ONE_AT_A_TIME = threading.Lock()  # the replaced functions are global to the process
+CondaSolve = Callable[[str], tuple[CondaRecord, ...]]
+PipSolve = Callable[[str], tuple[PipRecord, ...]]
+
+
+def requirements(spec: EnvSpec) -> tuple[Requirement, ...]:
+    """The match specs to solve: those of ``spec``, and ``pip`` where there is a pip section, as conda wants."""
+    return (*spec.conda, Requirement("pip")) if spec.pip else spec.conda
+
+
+def content_hash(spec: EnvSpec, platforms: Sequence[str]) -> dict[str, str]:
+    """conda-lock's hash of the request, by platform; the one that ``conda-lock --check-input-hash`` compares."""
+    from conda_lock.content_hash import compute_content_hashes
+
+    with _default_virtual_packages() as virtual:
+        return dict(compute_content_hashes(_specification(spec, platforms), virtual))
+
+
+def make_lock(
+    spec: EnvSpec,
+    platforms: Sequence[str],
+    solve_conda: CondaSolve,
+    solve_pip: PipSolve,
+) -> CondaLockfile:
+    """Have conda-lock make the lock of ``spec`` with these two solvers, which are given a platform.
+
+    Raises what they raise, and :class:`SolveError` for packages that conda-lock cannot write down.
+    """
+    from conda_lock.conda_lock import create_lockfile_from_spec
+
+    with _default_virtual_packages() as virtual, _solvers(solve_conda, solve_pip):
+        try:
+            lock = create_lockfile_from_spec(
+                conda="conda",
+                spec=_specification(spec, platforms),
+                lockfile_path=Path("conda-lock.yml"),
+                virtual_package_repo=virtual,
+                mapping_url="",
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise SolveError(
+                "conda-lock cannot write down the solution", why=f"{type(error).__name__}: {error}"
+            ) from error
+    return lock
+
+
+def render(lock: CondaLockfile, path: Path, sources: Sequence[Path], metadata: Mapping[str, str]) -> bytes:
+    """The bytes of the lock file for ``path``, by conda-lock's own writer, with ``metadata`` as custom metadata.
+
+    ``sources`` are recorded relative to the folder of ``path``, as conda-lock does.
+    """
+    from conda_lock.common import relative_path
+    from conda_lock.lockfile import write_conda_lock_file
+
+    final = lock.model_copy(deep=True)
+    final.metadata.sources = [relative_path(path.parent.resolve(), source.resolve()) for source in sources]
+    final.metadata.custom_metadata = dict(metadata)
+    with tempfile.TemporaryDirectory(prefix="envpack-lock-") as folder:
+        written = Path(folder) / path.name
+        write_conda_lock_file(final, written, metadata_choices=None, include_help_text=False)
+        return _HEADER.format(name=path.name).encode() + written.read_bytes()
+
+
+_HEADER = """\
+# Written by envpack, in the format of conda-lock. Do not edit: change the source and run `envpack lock`.
+#   envpack build                              one container image of it
+#   conda-lock install -n NAME {name}
+"""
+
+
+def _specification(spec: EnvSpec, platforms: Sequence[str]) -> LockSpecification:
+    """``spec`` as conda-lock's own reader of ``environment.yml`` would give it, so that hashes agree."""
+    from conda_lock.models.channel import Channel
+    from conda_lock.models.lock_spec import LockSpecification
+    from conda_lock.models.pip_repository import PipRepository
+
+    pip = spec.pip_options
+    indexes = [url for url in (pip.index_url, *pip.extra_index_urls, *pip.find_links) if url]
+    return LockSpecification(
+        dependencies={platform: _dependencies(spec, platform) for platform in platforms},
+        channels=[Channel.from_string(channel) for channel in spec.channels],
+        sources=[],
+        pip_repositories=[PipRepository.from_string(url) for url in indexes],
+        allow_pypi_requests=pip.index_url is None,
+    )
+
+
+def _dependencies(spec: EnvSpec, platform: str) -> list[Dependency]:
+    """The dependencies of one platform; of several with the same name conda-lock keeps the last."""
+    from conda_lock.models.lock_spec import VersionedDependency
+    from conda_lock.src_parser.conda_common import conda_spec_to_versioned_dep
+    from conda_lock.src_parser.markers import evaluate_marker
+    from conda_lock.src_parser.pyproject_toml import parse_python_requirement
+
+    found: dict[tuple[str, str], Dependency] = {}
+    problems: list[Problem] = []
+    for requirement in spec.conda:
+        try:
+            dependency: Dependency = conda_spec_to_versioned_dep(requirement.text, "main")
+        except RuntimeError as error:
+            problems.append(Problem(str(error), requirement.where))
+            continue
+        found[dependency.manager, dependency.name] = dependency
+    for requirement in spec.pip:
+        try:
+            dependency = parse_python_requirement(requirement.text, manager="pip", mapping_url="")
+        except (ValueError, RuntimeError) as error:
+            problems.append(Problem(f"{requirement.text!r}: {error}", requirement.where))
+            continue
+        if evaluate_marker(dependency.markers, platform):
+            found[dependency.manager, dependency.name] = dependency
+    if problems:
+        raise SolveError("conda-lock cannot read all requirements", problems=problems)
+    if spec.pip:
+        pip = VersionedDependency(name="pip", manager="conda", category="main", version="*")
+        found["conda", "pip"] = pip
+    return list(found.values())
+
+
+@contextmanager
+def _default_virtual_packages() -> Iterator[FakeRepoData]:
+    """conda-lock's default virtual packages, which go into its hash; their folder is gone afterwards."""
+    from conda_lock.virtual_package import default_virtual_package_repodata
+
+    virtual = default_virtual_package_repodata()
+    try:
+        yield virtual
+    finally:
+        shutil.rmtree(virtual.base_path, ignore_errors=True)
+
+
+@contextmanager
+def _solvers(solve_conda: CondaSolve, solve_pip: PipSolve) -> Iterator[None]:
+    """Replace conda-lock's two solvers for the time of the block."""
+    from conda_lock import conda_lock as front
+    from conda_lock import conda_solver as back
+
+    def conda(conda: object, channels: object, specs: object, platform: str) -> dict[str, Any]:
+        actions = [_action(record) for record in solve_conda(platform)]
+        return {"actions": {"FETCH": actions, "LINK": actions}}
+
+    def pip(*, platform: str, **_: object) -> dict[str, LockedDependency]:
+        return {record.name: _locked(record, platform) for record in solve_pip(platform)}
+
+    with _ONE_AT_A_TIME:
+        originals = back.solve_specs_for_arch, front.solve_pypi
+        back.solve_specs_for_arch, front.solve_pypi = conda, pip  # type: ignore[assignment]  # the purpose
+        try:
+            yield
+        finally:
+            back.solve_specs_for_arch, front.solve_pypi = originals
+
+
+def _action(record: CondaRecord) -> dict[str, Any]:
+    """A record in the terms of ``conda create --dry-run --json``. Without ``md5`` conda-lock writes ``''``."""
+    action = {
+        "name": record.name,
+        "version": record.version,
+        "url": record.url,
+        "sha256": record.sha256,
+        "depends": list(record.depends),
+    }
+    return action if record.md5 is None else {**action, "md5": record.md5}
+
+
+def _locked(record: PipRecord, platform: str) -> LockedDependency:
+    from conda_lock.lockfile.v2prelim.models import HashModel, LockedDependency
+
+    return LockedDependency(
+        name=record.name,
+        version=record.version,
+        manager="pip",
+        platform=platform,
+        url=record.url,
+        hash=HashModel(sha256=record.sha256),
+        categories={"main"},
+    )

@@ -1,0 +1,292 @@
+"""Pip's part, chosen by uv: wheels with url and sha256, for a target that is not this machine.
+
+``uv pip compile`` writes a ``pylock.toml`` (PEP 751) from the requirements, constrained by what conda has
+chosen (:mod:`envpack.locking.stubs`). Nothing is built: a package without a fitting wheel is an error.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from packaging.requirements import Requirement as Pep508
+from packaging.utils import canonicalize_name
+
+from envpack import platforms as _platforms
+from envpack import process
+from envpack.errors import NetworkError, Problem, SolveError
+from envpack.ledger import Action, Ledger
+from envpack.locking import stubs, wheels
+from envpack.locking.channels import unset_variables
+from envpack.locking.failures import cleaned, first_url, network_problem
+from envpack.locking.solver import CondaRecord
+from envpack.spec import PipOptions, Requirement
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+SECONDS = 900
+# The glibc minor versions among uv's --python-platform values; the nearest below the target's is used.
+_UV_MINORS = (17, 28, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40)
+_UV_MACHINES = ("x86_64", "aarch64")
+_STUB = re.compile(r"(?P<name>[A-Za-z0-9._-]+) @ file://\S+-py3-none-any\.whl")
+_NO_EXTRA = re.compile(
+    r"The package `(?P<name>[^ `]+) @ file://[^`]*` does not have an extra named `(?P<extra>[^`]+)`"
+)
+_NO_WHEEL = re.compile(
+    r"\b(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)(?P<version>[=<>!~]=?[^\s,]*)? has no (?:usable )?wheels"
+)
+_ABSENT = re.compile(r"\b(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*) was not found in ")
+
+
+@dataclass(frozen=True, slots=True)
+class PipRecord:
+    """One chosen wheel. ``size`` in bytes, ``timestamp`` of its upload in seconds since 1970."""
+
+    name: str
+    version: str
+    url: str
+    sha256: str
+    size: int | None
+    timestamp: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What the wheels shall run on: the locked python and the system it runs on."""
+
+    platform: str
+    python: str
+    threaded: str
+    glibc: str
+
+    @property
+    def glibc_pair(self) -> tuple[int, int]:
+        """``glibc`` as numbers."""
+        major, minor = (int(part) for part in self.glibc.split(".")[:2])
+        return major, minor
+
+    @property
+    def machine(self) -> str:
+        """What ``uname -m`` prints there."""
+        return _platforms.get(self.platform).machine
+
+
+def target(platform: str, records: Sequence[CondaRecord], glibc: str) -> Target:
+    """The target that conda's chosen python makes; :class:`SolveError` where there is none."""
+    for record in records:
+        if record.name == "python":
+            threaded = "t" if re.search(r"_cp\d+t\b", record.build) else ""
+            return Target(platform, record.version, threaded, glibc)
+    raise SolveError(
+        f"there are pip requirements but no python for {platform}",
+        hint="Ask for python in the dependencies, for instance python=3.12.",
+    )
+
+
+def solve(
+    requirements: Sequence[Requirement],
+    options: PipOptions,
+    records: tuple[CondaRecord, ...],
+    aim: Target,
+    ledger: Ledger,
+) -> tuple[PipRecord, ...]:
+    """The wheels that ``requirements`` need beside conda's ``records``, sorted by name.
+
+    Raises :class:`SolveError` for a conflict, an unknown name or a package without wheels,
+    :class:`NetworkError` for an index that does not answer.
+    """
+    _check_variables(options)
+    if aim.machine not in _UV_MACHINES:
+        raise SolveError(
+            f"pip requirements cannot be resolved for {aim.platform}",
+            why="uv knows no such platform",
+            hint="Ask conda for these packages.",
+        )
+    given = stubs.from_conda(records)
+    with tempfile.TemporaryDirectory(prefix="envpack-pip-") as name:
+        folder = Path(name)
+        (folder / "requirements.in").write_text(_requirements_text(requirements, options), "utf-8")
+        (folder / "conda.txt").write_text("".join(f"{x}\n" for x in stubs.write(given, folder)), "utf-8")
+        done = process.run(_command(folder, aim, options), env=_environment(), cwd=folder, timeout=SECONDS)
+        said = done.stderr.decode("utf-8", "replace")
+        if done.returncode != 0:
+            raise _failure(said, requirements, given, aim)
+        data = tomllib.loads((folder / "pylock.envpack.toml").read_text("utf-8"))
+    _note_extras(said, requirements, ledger)
+    _note_given(requirements, given, ledger)
+    return _chosen(data, given, aim)
+
+
+def _command(folder: Path, aim: Target, options: PipOptions) -> list[str | Path]:
+    from uv import find_uv_bin
+
+    minor = max((m for m in _UV_MINORS if m <= aim.glibc_pair[1]), default=_UV_MINORS[0])
+    command: list[str | Path] = [find_uv_bin(), "pip", "compile", folder / "requirements.in"]
+    command += ["--constraint", folder / "conda.txt"]
+    command += ["--format", "pylock.toml", "--output-file", folder / "pylock.envpack.toml"]
+    command += ["--python", sys.executable, "--python-version", aim.python]
+    command += ["--python-platform", f"{aim.machine}-manylinux_2_{minor}"]
+    command += ["--only-binary", ":all:", "--no-header", "--color", "never", "--no-progress"]
+    if options.extra_index_urls:
+        # What the file's author had from pip: all indexes are equal, the best version wins.
+        command += ["--index-strategy", "unsafe-best-match"]
+    return command
+
+
+def _environment() -> dict[str, str]:
+    """The user's environment, with uv kept from fetching an interpreter of its own."""
+    return {**os.environ, "UV_PYTHON_DOWNLOADS": "never", "NO_COLOR": "1"}
+
+
+def _requirements_text(requirements: Sequence[Requirement], options: PipOptions) -> str:
+    """The input for uv; URLs keep their ``${VARIABLES}``, which uv fills in."""
+    lines = [f"--index-url {options.index_url}"] if options.index_url else []
+    lines += [f"--extra-index-url {url}" for url in options.extra_index_urls]
+    lines += [f"--find-links {url}" for url in options.find_links]
+    lines += [requirement.text for requirement in requirements]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _check_variables(options: PipOptions) -> None:
+    urls = [url for url in (options.index_url, *options.extra_index_urls, *options.find_links) if url]
+    problems = [
+        Problem(f"the variable {name} in {url} is not set")
+        for url in urls
+        for name in unset_variables(url, os.environ)
+    ]
+    if problems:
+        raise SolveError(
+            "package indexes need variables that are not set",
+            problems=problems,
+            hint="Set them in the environment, then run the same command again.",
+        )
+
+
+def _chosen(data: Mapping[str, Any], given: Mapping[str, str], aim: Target) -> tuple[PipRecord, ...]:
+    """The wheels of a parsed pylock.toml, without what conda gives; every package that has none is named."""
+    tags = wheels.supported_tags(aim.python, aim.machine, aim.glibc_pair, aim.threaded)
+    records, problems = [], []
+    for package in data.get("packages", []):
+        name = canonicalize_name(package["name"])
+        if name in given:
+            continue
+        offered = {wheel["url"]: wheel for wheel in package.get("wheels", []) if "url" in wheel}
+        url = wheels.best(list(offered), tags)
+        label = f"{name} {package.get('version', '')}".strip()
+        if url is None:
+            problems.append(Problem(f"{label} has no wheel for python {aim.python} on {aim.platform}"))
+            continue
+        wheel = offered[url]
+        sha256 = wheel.get("hashes", {}).get("sha256")
+        if not sha256:
+            problems.append(Problem(f"{label}: the index gives no sha256"))
+            continue
+        uploaded = wheel.get("upload-time")
+        records.append(
+            PipRecord(
+                name=name,
+                version=package["version"],
+                url=_without_userinfo(url),
+                sha256=sha256,
+                size=wheel.get("size"),
+                timestamp=int(uploaded.timestamp()) if isinstance(uploaded, datetime.datetime) else None,
+            )
+        )
+    if problems:
+        raise SolveError(
+            "pip packages cannot be locked",
+            problems=problems,
+            hint="Ask conda for them, or for another version.",
+        )
+    return tuple(sorted(records, key=lambda record: record.name))
+
+
+def _without_userinfo(url: str) -> str:
+    """``url`` without user name and password: a lock holds no secrets."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="").geturl()
+
+
+def _names(requirements: Sequence[Requirement]) -> dict[str, Requirement]:
+    return {canonicalize_name(Pep508(r.text).name): r for r in requirements}
+
+
+def _note_given(requirements: Sequence[Requirement], given: Mapping[str, str], ledger: Ledger) -> None:
+    for name, requirement in _names(requirements).items():
+        if name in given:
+            ledger.add(
+                Action.REPLACED,
+                requirement.text,
+                f"conda already gives {name} {given[name]}",
+                where=requirement.where,
+            )
+
+
+def _note_extras(said: str, requirements: Sequence[Requirement], ledger: Ledger) -> None:
+    """Extras of packages that conda gives: which packages these mean, conda does not say."""
+    asked = _names(requirements)
+    for match in _NO_EXTRA.finditer(said):
+        name, extra = match["name"], match["extra"]
+        requirement = asked.get(canonicalize_name(name))
+        ledger.add(
+            Action.NEEDS_YOU,
+            f"{name}[{extra}]",
+            f"{name} comes from conda, whose packages have no extras",
+            where=requirement.where if requirement else None,
+            remedy=f"Ask for the packages that {name}[{extra}] needs by name.",
+        )
+
+
+def _failure(
+    said: str, requirements: Sequence[Requirement], given: Mapping[str, str], aim: Target
+) -> SolveError | NetworkError:
+    """uv's message as an error: by cause, and without the paths of stand-in wheels."""
+    text = _STUB.sub(lambda match: match["name"], said)
+    if "No solution found" not in text:
+        url = first_url(text)
+        subject = f"the package index at {urlsplit(url).hostname}" if url else "the package index"
+        if problem := network_problem(text, subject):
+            return NetworkError(problem.what, why=problem.why, hint=problem.hint)
+    why = _explanation(text)
+    asked = _names(requirements)
+    problems = []
+    for pattern, told in (
+        (_ABSENT, "is not on the index"),
+        (_NO_WHEEL, f"has no wheel for python {aim.python} on {aim.platform}"),
+    ):
+        for match in pattern.finditer(text):
+            requirement = asked.get(canonicalize_name(match["name"]))
+            problem = Problem(f"{match['name']} {told}", requirement.where if requirement else None)
+            if problem not in problems:
+                problems.append(problem)
+    named = [name for name in given if re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", why)]
+    if named:
+        why += "".join(f"\n{name} {given[name]} is conda's choice" for name in named)
+    hint = "Relax one of the versions named here."
+    if problems:
+        hint = "Ask conda for these packages, or for another version or python."
+    return SolveError(
+        f"the pip requirements cannot be met on {aim.platform}", problems=problems, why=why, hint=hint
+    )
+
+
+def _explanation(text: str) -> str:
+    """uv's explanation without its own labels, advice and progress lines."""
+    lines = []
+    for line in text.splitlines():
+        stripped = line.strip()
+        if stripped.startswith(("hint:", "Resolved ", "warning:")) or not stripped:
+            continue
+        lines.append(re.sub(r"^(error|cause|Caused by):\s*|^[×╰─▶ ]+", "", stripped))
+    return cleaned("\n".join(lines)).replace("; ", "\n")

@@ -1,0 +1,235 @@
+"""Conda packages, chosen in this process by rattler.
+
+Repodata is fetched by rattler's gateway (sharded where the channel has it, CEP 16) and cached; the solve is
+for a machine with the virtual packages that are given, not for this one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from envpack import platforms as _platforms
+from envpack.config import Config
+from envpack.errors import NetworkError, Problem, SolveError
+from envpack.locking import channels as _channels
+from envpack.locking.failures import cleaned, network_problem
+from envpack.locking.nearest import nearest
+from envpack.spec import Requirement
+
+if TYPE_CHECKING:
+    from rattler import Gateway, GenericVirtualPackage, MatchSpec, RepoDataRecord
+
+T = TypeVar("T")
+
+REQUEST_SECONDS = 300  # for one whole download: conda-forge's unsharded repodata is some 40 MB
+SOLVE_SECONDS = 600
+RETRIES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class CondaRecord:
+    """One package as the repodata describes it. ``timestamp`` in seconds since 1970, ``size`` in bytes."""
+
+    name: str
+    version: str
+    build: str
+    url: str
+    md5: str | None
+    sha256: str | None
+    size: int | None
+    timestamp: int | None
+    depends: tuple[str, ...]
+    constrains: tuple[str, ...] = ()
+
+
+class CondaSolver:
+    """Solves against a fixed list of channels; repodata is fetched once for all platforms."""
+
+    def __init__(self, channels: Sequence[str], requirements: Sequence[Requirement], config: Config) -> None:
+        """``channels`` as the user names them, in order of priority; ``requirements`` are match specs.
+
+        Raises :class:`SolveError` for a match spec that cannot be read or a variable that is not set.
+        """
+        self._requirements = requirements
+        self._specs = _match_specs(requirements)
+        named = [spec.channel.base_url for spec in self._specs if spec.channel is not None]
+        self._channels = list(_channels.urls([*channels, *named]))
+        self._config = config
+        self._gateway = _gateway(config)
+
+    def check_names(self, platforms: Sequence[str]) -> None:
+        """See that every name asked for exists for every platform, before anything is solved.
+
+        Raises :class:`NetworkError` with every channel that did not answer, :class:`SolveError` with every
+        name that no channel has, each with its place and the nearest names.
+        """
+        problems: list[Problem] = []
+        for platform in platforms:
+            names = _run(self._names(platform))
+            for requirement, spec in zip(self._requirements, self._specs, strict=True):
+                name = spec.name.normalized
+                if name in names or name.startswith("__"):
+                    continue
+                close = nearest(name, names)
+                hint = f"Did you mean {' or '.join(close)}?" if close else None
+                problems.append(Problem(f"{name} is not there for {platform}", requirement.where, hint=hint))
+        if problems:
+            raise SolveError(
+                f"no channel has {_count(len(problems), 'package')} that {'is' if len(problems) == 1 else 'are'}"
+                " asked for",
+                problems=problems,
+                why=cleaned(f"channels: {', '.join(self._channels)}"),
+                hint="Correct the names, or add the channel that has them.",
+            )
+
+    def solve(self, platform: str, glibc: str) -> tuple[CondaRecord, ...]:
+        """The packages for ``platform`` on a system with this ``glibc`` (``2.36``), sorted by name.
+
+        Raises :class:`SolveError` with the solver's explanation, :class:`NetworkError`.
+        """
+        records = _run(self._solve(platform, glibc))
+        return tuple(sorted((_record(r) for r in records), key=lambda r: r.name))
+
+    async def _names(self, platform: str) -> set[str]:
+        answers = await asyncio.gather(
+            *(self._channel_names(channel, platform) for channel in self._channels), return_exceptions=True
+        )
+        problems, names = [], set()
+        for channel, answer in zip(self._channels, answers, strict=True):
+            if isinstance(answer, set):
+                names |= answer
+            elif problem := network_problem(str(answer), f"the channel {cleaned(channel)}"):
+                problems.append(problem)
+            else:
+                raise answer
+        if len(problems) == 1:
+            raise NetworkError(problems[0].what, why=problems[0].why, hint=problems[0].hint)
+        if problems:
+            raise NetworkError("channels cannot be used", problems=problems, hint=problems[0].hint)
+        return names
+
+    async def _channel_names(self, channel: str, platform: str) -> set[str]:
+        from rattler import Channel
+
+        found = await self._gateway.names(
+            [Channel(channel)], [_subdir(platform), _subdir("noarch")], channel_relations="disabled"
+        )
+        return {name.normalized for name in found}
+
+    async def _solve(self, platform: str, glibc: str) -> list[RepoDataRecord]:
+        from rattler import Channel, solve
+        from rattler.exceptions import GatewayError, SolverError
+
+        try:
+            return await solve(
+                [Channel(channel) for channel in self._channels],
+                self._specs,
+                gateway=self._gateway,
+                platforms=[_subdir(platform), _subdir("noarch")],
+                virtual_packages=virtual_packages(platform, glibc),
+                timeout=datetime.timedelta(seconds=SOLVE_SECONDS),
+                channel_relations="disabled",
+            )
+        except SolverError as error:
+            raise _conflict(str(error), platform) from None
+        except GatewayError as error:
+            problem = network_problem(str(error), "a channel")
+            if problem is None:
+                raise
+            raise NetworkError(problem.what, why=problem.why, hint=problem.hint) from None
+
+
+def virtual_packages(platform: str, glibc: str) -> list[GenericVirtualPackage]:
+    """What the target system offers: Linux, this glibc, the plainest processor, no GPU (CEP 30)."""
+    from rattler import GenericVirtualPackage, PackageName, Version
+    from rattler.package import BuildString
+
+    system = {
+        "__linux": ("5.10", "0"),
+        "__unix": ("0", "0"),
+        "__glibc": (glibc, "0"),
+        "__archspec": ("1", _platforms.get(platform).machine),
+    }
+    return [
+        GenericVirtualPackage(PackageName(name), Version(version), BuildString(build))
+        for name, (version, build) in system.items()
+    ]
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    """Run ``work`` to its end, also where an event loop is already running (in a notebook)."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
+
+
+def _gateway(config: Config) -> Gateway:
+    from rattler import Config as RattlerConfig
+    from rattler import Gateway
+    from rattler.networking import Client
+
+    settings = RattlerConfig.from_toml(_channels.rattler_toml(config))
+    client = Client.from_config(settings, max_retries=RETRIES, timeout=REQUEST_SECONDS)
+    cache = config.cache / "repodata" / _channels.cache_key(config)
+    return Gateway.from_config(settings, cache_dir=cache, client=client)
+
+
+def _match_specs(requirements: Sequence[Requirement]) -> list[MatchSpec]:
+    from rattler import MatchSpec
+    from rattler.exceptions import InvalidMatchSpecError
+
+    specs, problems = [], []
+    for requirement in requirements:
+        try:
+            specs.append(MatchSpec(_channels.with_defaults_spelled_out(requirement.text)))
+        except InvalidMatchSpecError as error:
+            problems.append(
+                Problem(f"{requirement.text!r} is not a match spec", requirement.where, cleaned(str(error)))
+            )
+    if problems:
+        raise SolveError("match specs cannot be read", problems=problems)
+    return specs
+
+
+def _subdir(platform: str) -> Any:
+    from rattler import Subdir
+
+    return Subdir(platform)
+
+
+def _record(record: RepoDataRecord) -> CondaRecord:
+    return CondaRecord(
+        name=record.name.normalized,
+        version=str(record.version),
+        build=str(record.build),
+        url=record.url,
+        md5=record.md5.hex() if record.md5 else None,
+        sha256=record.sha256.hex() if record.sha256 else None,
+        size=record.size,
+        timestamp=int(record.timestamp.timestamp()) if record.timestamp else None,
+        depends=tuple(record.depends),
+        constrains=tuple(record.constrains),
+    )
+
+
+def _conflict(text: str, platform: str) -> SolveError:
+    """The solver's explanation as an error; its first words say what the error's sentence says."""
+    tree = text.removeprefix("Cannot solve the request because of:").strip()
+    hint = "Relax one of the versions named here."
+    if "__cuda" in tree:
+        hint = "The image is solved for without a GPU driver: ask for a build that does not need __cuda."
+    elif "__glibc" in tree:
+        hint = "Choose a base image with a newer glibc (--base)."
+    return SolveError(f"the packages asked for do not fit together on {platform}", why=tree, hint=hint)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"a {noun}" if number == 1 else f"{number} {noun}s"
