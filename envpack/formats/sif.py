@@ -150,7 +150,7 @@ def finish(
     assert len(objects) < _DESCRIPTORS, "more objects than descriptors"
     code = architecture.encode() + b"\0"
     identity = hashlib.sha256()
-    descriptors = []
+    descriptors: list[bytes] = []
     end = _DATA_AT
     out.seek(end)
     for found in objects:
