@@ -13,12 +13,12 @@ from envpack import atomic
 from envpack.config import Config
 from envpack.errors import CheckFailed, Problem, SolveError
 from envpack.ledger import Ledger
+from envpack.lockfile import BuildPins, Lockfile
 from envpack.locking import conda_lock, pip_solver, wheels
 from envpack.locking.external import ExternalSolver
 from envpack.locking.pip_solver import PipRecord
 from envpack.locking.solution import Solution, SolvedPackage
 from envpack.locking.solver import CondaRecord, CondaSolver
-from envpack.lockfile import BuildPins, Lockfile
 from envpack.progress import Progress, Quiet
 from envpack.spec import EnvSpec
 
@@ -48,7 +48,7 @@ def solve(
     versions = {platform: glibc if isinstance(glibc, str) else glibc[platform] for platform in wanted}
     asked = conda_lock.requirements(spec)
     chosen: dict[str, tuple[CondaRecord, ...]] = {}
-    wheels_of: dict[str, tuple[PipRecord, ...]] = {platform: () for platform in wanted}
+    wheels_of: dict[str, tuple[PipRecord, ...]] = dict.fromkeys(wanted, ())
     if solver is None:
         embedded = CondaSolver(spec.channels, asked, config)
         with progress.step("Reading the channels"):

@@ -64,7 +64,7 @@ def unset_variables(text: str, environ: Mapping[str, str] = os.environ) -> list[
 
 
 def rattler_toml(config: Config) -> str:
-    """rattler's configuration for the mirrors of ``config``.
+    """The configuration of rattler for the mirrors of ``config``.
 
     Sharded repodata (CEP 16) is asked for except through a mirror: its shards may be addressed by absolute
     URLs, which would bypass the mirror. JSON strings are valid TOML strings.

@@ -35,12 +35,12 @@ PipSolve = Callable[[str], tuple[PipRecord, ...]]
 
 
 def requirements(spec: EnvSpec) -> tuple[Requirement, ...]:
-    """The match specs to solve: those of ``spec``, and ``pip`` where there is a pip section, as conda wants."""
+    """The match specs to solve: those of ``spec``, and ``pip`` where it has pip requirements."""
     return (*spec.conda, Requirement("pip")) if spec.pip else spec.conda
 
 
 def content_hash(spec: EnvSpec, platforms: Sequence[str]) -> dict[str, str]:
-    """conda-lock's hash of the request, by platform; the one that ``conda-lock --check-input-hash`` compares."""
+    """The request's hash by platform, as ``conda-lock --check-input-hash`` computes it."""
     from conda_lock.content_hash import compute_content_hashes
 
     with _default_virtual_packages() as virtual:
@@ -76,7 +76,7 @@ def make_lock(
 
 
 def render(lock: CondaLockfile, path: Path, sources: Sequence[Path], metadata: Mapping[str, str]) -> bytes:
-    """The bytes of the lock file for ``path``, by conda-lock's own writer, with ``metadata`` as custom metadata.
+    """The bytes of the lock file for ``path``, by conda-lock's own writer, with custom ``metadata``.
 
     ``sources`` are recorded relative to the folder of ``path``, as conda-lock does.
     """
@@ -166,7 +166,7 @@ def _solvers(solve_conda: CondaSolve, solve_pip: PipSolve) -> Iterator[None]:
     from conda_lock import conda_lock as front
     from conda_lock import conda_solver as back
 
-    def conda(conda: object, channels: object, specs: object, platform: str) -> dict[str, Any]:
+    def conda(*, platform: str, **_: object) -> dict[str, Any]:
         actions = [_action(record) for record in solve_conda(platform)]
         return {"actions": {"FETCH": actions, "LINK": actions}}
 
@@ -175,7 +175,7 @@ def _solvers(solve_conda: CondaSolve, solve_pip: PipSolve) -> Iterator[None]:
 
     with _ONE_AT_A_TIME:
         originals = back.solve_specs_for_arch, front.solve_pypi
-        back.solve_specs_for_arch, front.solve_pypi = conda, pip  # type: ignore[assignment]  # the purpose
+        back.solve_specs_for_arch, front.solve_pypi = conda, pip
         try:
             yield
         finally:
@@ -183,7 +183,7 @@ def _solvers(solve_conda: CondaSolve, solve_pip: PipSolve) -> Iterator[None]:
 
 
 def _action(record: CondaRecord) -> dict[str, Any]:
-    """A record in the terms of ``conda create --dry-run --json``. Without ``md5`` conda-lock writes ``''``."""
+    """A record as ``conda create --dry-run --json`` has it. Without md5 conda-lock writes ``''``."""
     action = {
         "name": record.name,
         "version": record.version,

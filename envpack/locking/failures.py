@@ -31,8 +31,8 @@ _CAUSES: tuple[tuple[str, str, str], ...] = (
 def network_problem(text: str, subject: str) -> Problem | None:
     """What the failure message ``text`` of a download from ``subject`` means, with the next step.
 
-    ``subject`` names it in the sentence (``the channel https://…``). ``None`` when ``text`` is about something
-    else than the network.
+    ``subject`` names it in the sentence (``the channel https://…``). ``None`` when ``text`` is about
+    something else than the network.
     """
     why = cleaned(text)
     if "could not find subdir" in text:

@@ -26,12 +26,14 @@ def reduce(published: Mapping[str, list[str] | None]) -> dict[str, list[str]]:
     From several names those are kept that share a word with conda's, for the others are copies that the
     package brings along (``ansible`` has ``pip``), in versions that conda's does not tell.
     """
-    exceptions = {}
+    exceptions: dict[str, list[str]] = {}
     for conda, pypi in published.items():
         if not pypi:
             continue
         words = _words(conda)
-        related = sorted({canonicalize_name(name) for name in pypi if len(pypi) == 1 or words & _words(name)})
+        related: list[str] = sorted(
+            {canonicalize_name(name) for name in pypi if len(pypi) == 1 or words & _words(name)}
+        )
         if related and related != [canonicalize_name(conda)]:
             exceptions[conda] = related
     return exceptions

@@ -251,7 +251,7 @@ def _note_extras(said: str, requirements: Sequence[Requirement], ledger: Ledger)
 def _failure(
     said: str, requirements: Sequence[Requirement], given: Mapping[str, str], aim: Target
 ) -> SolveError | NetworkError:
-    """uv's message as an error: by cause, and without the paths of stand-in wheels."""
+    """The message of uv as an error: by cause, and without the paths of stand-in wheels."""
     text = _STUB.sub(lambda match: match["name"], said)
     if "No solution found" not in text:
         url = first_url(text)
@@ -282,11 +282,11 @@ def _failure(
 
 
 def _explanation(text: str) -> str:
-    """uv's explanation without its own labels, advice and progress lines."""
+    """The explanation in what uv said, without labels, advice and progress lines."""
     lines = []
     for line in text.splitlines():
         stripped = line.strip()
         if stripped.startswith(("hint:", "Resolved ", "warning:")) or not stripped:
             continue
-        lines.append(re.sub(r"^(error|cause|Caused by):\s*|^[×╰─▶ ]+", "", stripped))
+        lines.append(re.sub(r"^(error|cause|Caused by):\s*|^[^\w`]+", "", stripped))
     return cleaned("\n".join(lines)).replace("; ", "\n")

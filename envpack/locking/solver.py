@@ -68,20 +68,21 @@ class CondaSolver:
         Raises :class:`NetworkError` with every channel that did not answer, :class:`SolveError` with every
         name that no channel has, each with its place and the nearest names.
         """
+        names = {platform: _run(self._names(platform)) for platform in platforms}
+        every = set().union(*names.values())
         problems: list[Problem] = []
-        for platform in platforms:
-            names = _run(self._names(platform))
-            for requirement, spec in zip(self._requirements, self._specs, strict=True):
-                name = spec.name.normalized
-                if name in names or name.startswith("__"):
-                    continue
-                close = nearest(name, names)
-                hint = f"Did you mean {' or '.join(close)}?" if close else None
-                problems.append(Problem(f"{name} is not there for {platform}", requirement.where, hint=hint))
+        for requirement, spec in zip(self._requirements, self._specs, strict=True):
+            name = spec.name.normalized
+            lacking = [platform for platform in platforms if name not in names[platform]]
+            if not lacking or name.startswith("__"):
+                continue
+            what = name if len(lacking) == len(platforms) else f"{name} (for {', '.join(lacking)})"
+            close = nearest(name, every - {name})
+            hint = f"Did you mean {' or '.join(close)}?" if close else None
+            problems.append(Problem(f"no channel has {what}", requirement.where, hint=hint))
         if problems:
             raise SolveError(
-                f"no channel has {_count(len(problems), 'package')} that {'is' if len(problems) == 1 else 'are'}"
-                " asked for",
+                "packages that are asked for do not exist",
                 problems=problems,
                 why=cleaned(f"channels: {', '.join(self._channels)}"),
                 hint="Correct the names, or add the channel that has them.",
@@ -229,7 +230,3 @@ def _conflict(text: str, platform: str) -> SolveError:
     elif "__glibc" in tree:
         hint = "Choose a base image with a newer glibc (--base)."
     return SolveError(f"the packages asked for do not fit together on {platform}", why=tree, hint=hint)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"a {noun}" if number == 1 else f"{number} {noun}s"

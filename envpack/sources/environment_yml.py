@@ -42,9 +42,9 @@ def read(
 ) -> EnvSpec:
     """The environment that the YAML ``text`` asks for.
 
-    ``shown`` is how places call the file, ``path`` the file itself (``None`` for standard input), ``directory``
-    what ``-r`` lines of the pip section and ``shown`` are relative to, ``name`` the user's choice of a name, ``folder`` a
-    valid name to fall back on. Raises :class:`SourceError` with every problem of the file.
+    ``shown`` is how places call the file, ``path`` the file itself (``None`` for standard input),
+    ``directory`` what ``shown`` and ``-r`` lines are relative to, ``name`` the user's choice of a name,
+    ``folder`` a valid name to fall back on. Raises :class:`SourceError` with every problem of the file.
     """
     return _Reader(shown, directory, ledger).read(text, path, name, folder)
 

@@ -1,6 +1,6 @@
-"""Lines for pip: PEP 508 requirements and pip's options, in requirements files and in ``pip:`` sections.
+r"""Lines for pip: PEP 508 requirements and pip's options, in requirements files and ``pip:`` sections.
 
-The format is pip's (https://pip.pypa.io/en/stable/reference/requirements-file-format/): comments, ``\\``
+The format is pip's (https://pip.pypa.io/en/stable/reference/requirements-file-format/): comments, ``\``
 continuations, ``-r`` includes, index options, per-requirement options such as ``--hash``.
 """
 
@@ -91,7 +91,7 @@ def read_file(into: PipLines, path: Path, shown: str) -> None:
 
 
 def logical_lines(text: str, shown: str) -> Iterable[tuple[str, Location]]:
-    """The lines of ``text`` with ``\\`` continuations joined, and where each begins."""
+    r"""The lines of ``text`` with ``\`` continuations joined, and where each begins."""
     joined, start = "", 0
     for number, line in enumerate(text.split("\n"), 1):
         start = start or number

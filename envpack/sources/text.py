@@ -11,7 +11,7 @@ MAX_BYTES = 4 * 1024 * 1024  # the longest environment files seen in the wild ha
 
 
 def read_text(path: Path, shown: str) -> str:
-    """The text of ``path`` with ``\\n`` line ends; ``shown`` is what errors call it.
+    r"""The text of ``path`` with ``\n`` line ends; ``shown`` is what errors call it.
 
     Raises :class:`SourceError` when it is absent, unreadable, too long or in no known encoding.
     """
@@ -30,7 +30,7 @@ def read_text(path: Path, shown: str) -> str:
 
 
 def decode(data: bytes, shown: str) -> str:
-    """``data`` as text with ``\\n`` line ends.
+    r"""``data`` as text with ``\n`` line ends.
 
     UTF-16 (which PowerShell's ``>`` writes) is recognised by its byte order mark, or by the zero bytes that
     ASCII letters have in it. Raises :class:`SourceError` naming ``shown`` and the line that is not UTF-8.

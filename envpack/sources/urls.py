@@ -18,7 +18,7 @@ _HINT = "Put it into an environment variable and name that in the URL: https://$
 
 
 def channel_problem(channel: str, where: Location | None) -> Problem | None:
-    """What is wrong with a channel as written (a name such as ``conda-forge`` or an http(s) URL), if anything."""
+    """What is wrong with a channel as written (a name or an http(s) URL), if anything."""
     if "://" in channel:
         return _url_problem(channel, "channel", where)
     if not _CHANNEL_NAME.match(channel):
