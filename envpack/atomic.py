@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -37,23 +37,20 @@ def replacing(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
     """Open a temporary file beside ``path``, readable and writable; on success it becomes ``path``.
 
     The parent folder is made if need be. ``mode`` is subject to the umask. On any exception nothing
-    is left behind and ``path`` is untouched. Raises :class:`OutputError` where the file system refuses.
+    is left behind and ``path`` is untouched; what a killed process left behind, the next one removes.
+    Raises :class:`OutputError` where the file system refuses.
     """
-    umask = os.umask(0)
-    os.umask(umask)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+        descriptor, temporary = _partial(path, mode)
     except OSError as error:
         raise cannot_write(path, error) from error
-    temporary = Path(name)
     try:
         with os.fdopen(descriptor, "w+b") as file:
             yield file
             file.flush()
-            os.fchmod(file.fileno(), mode & ~umask)
             os.fsync(file.fileno())
-        temporary.replace(path)
+            temporary.replace(path)  # before the file is closed: closing lets go of its lock
         sync_folder(path.parent)
     except OSError as error:
         temporary.unlink(missing_ok=True)
@@ -67,6 +64,28 @@ def write(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Write ``data`` to ``path`` atomically; see :func:`replacing`."""
     with replacing(path, mode) as file:
         file.write(data)
+
+
+def _partial(path: Path, mode: int) -> tuple[int, Path]:
+    """A new file beside ``path``, locked, under a fixed name if that is free, so that leftovers are found."""
+    fixed = path.with_name(f".{path.name[:200]}.partial")
+    while True:
+        with suppress(OSError):  # none there, or somebody else's
+            leftover = os.open(fixed, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                if lock(leftover) and is_at(leftover, fixed):
+                    fixed.unlink(missing_ok=True)
+            finally:
+                os.close(leftover)
+        name = fixed.with_name(f"{fixed.stem}.{secrets.token_hex(4)}.partial") if fixed.exists() else fixed
+        try:
+            descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        except FileExistsError:
+            continue
+        # Between these two lines another process may have taken the file for a leftover.
+        if lock(descriptor) is not False and os.fstat(descriptor).st_nlink:
+            return descriptor, name
+        os.close(descriptor)
 
 
 def lock(descriptor: int) -> bool | None:
@@ -84,6 +103,14 @@ def lock(descriptor: int) -> bool | None:
             return None
         raise
     return True
+
+
+def is_at(descriptor: int, path: Path) -> bool:
+    """Whether the open file is (still) the one called ``path``."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def sync_folder(folder: Path) -> None:

@@ -18,6 +18,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,12 +26,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from envpack.errors import ConfigError, Location
+from envpack.errors import ConfigError, Location, Problem
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +57,8 @@ class Config:
     credentials: Mapping[str, Credential] = field(default_factory=dict)
 
     def mirrored(self, url: str) -> tuple[str, ...]:
-        """The URLs to try for ``url``, in order: its channel's mirrors, or itself."""
-        for channel, mirrors in self.mirrors.items():
+        """The URLs to try for ``url``, in order: the mirrors of the longest channel it is in, or itself."""
+        for channel, mirrors in sorted(self.mirrors.items(), key=lambda item: -len(item[0])):
             if url == channel or url.startswith(channel + "/"):
                 return tuple(mirror + url[len(channel) :] for mirror in mirrors)
         return (url,)
@@ -64,7 +67,7 @@ class Config:
 def load(environ: Mapping[str, str] | None = None) -> Config:
     """Read the configuration; an absent default file is an empty one.
 
-    Raises :class:`ConfigError` with file and line or key.
+    Raises :class:`ConfigError` with file and line, or with all settings that are wrong.
     """
     env = os.environ if environ is None else environ
     home = Path(env.get("HOME") or Path.home())
@@ -72,7 +75,10 @@ def load(environ: Mapping[str, str] | None = None) -> Config:
     base = Path(env.get("XDG_CONFIG_HOME") or home / ".config")
     path = Path(named) if named else base / "envpack" / "config.toml"
     data = _parse(path, required=named is not None)
-    return _config(data, path, env, home)
+    reader = _Reader(path)
+    config = reader.config(data, env, home)
+    reader.finish()
+    return config
 
 
 def _parse(path: Path, *, required: bool) -> dict[str, Any]:
@@ -87,61 +93,110 @@ def _parse(path: Path, *, required: bool) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read {path}", why=str(error)) from error
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError("not valid TOML", where=Location(str(path)), why=str(error)) from error
+        place = re.search(r"\(at line (\d+), column (\d+)\)", str(error))
+        where = Location(str(path), *(int(n) for n in place.groups()) if place else ())
+        raise ConfigError("the configuration is not valid TOML", where=where, why=str(error)) from error
 
 
-def _config(data: dict[str, Any], path: Path, env: Mapping[str, str], home: Path) -> Config:
-    where = Location(str(path))
-    known = {"cache", "mirrors", "registries", "credentials"}
-    if unknown := sorted(set(data) - known):
-        raise ConfigError(
-            f"unknown setting {unknown[0]!r}",
-            where=where,
-            hint=f"Known settings: {', '.join(sorted(known))}.",
+class _Reader:
+    """Turns parsed TOML into a :class:`Config`, noting everything that is wrong with it."""
+
+    def __init__(self, path: Path) -> None:
+        self._where = Location(str(path))
+        self._problems: list[Problem] = []
+
+    def finish(self) -> None:
+        """Raise what was noted: one problem as itself, several together."""
+        if not self._problems:
+            return
+        if len(self._problems) == 1:
+            one = self._problems[0]
+            raise ConfigError(one.what, where=one.where, why=one.why, hint=one.hint)
+        raise ConfigError(f"{len(self._problems)} settings are wrong", problems=self._problems)
+
+    def config(self, data: dict[str, Any], env: Mapping[str, str], home: Path) -> Config:
+        """The settings, with a default for each that is wrong."""
+        self._known(data, "", ("cache", "mirrors", "registries", "credentials"))
+        default = str(Path(env.get("XDG_CACHE_HOME") or home / ".cache") / "envpack")
+        cache = env.get("ENVPACK_CACHE") or self._text(data.get("cache", default), "cache") or default
+        if cache == "~" or cache.startswith("~/"):
+            cache = f"{home}{cache[1:]}"
+        mirrors = {}
+        for channel, value in self._table(data.get("mirrors", {}), "mirrors").items():
+            key = "mirrors" if "@" in channel else f'mirrors."{channel}"'
+            urls = [value] if isinstance(value, str) else value
+            if not isinstance(urls, list) or not urls:
+                self._wrong(f"{key} is not a list of URLs")
+                continue
+            mirrors[self._url(channel, key)] = tuple(self._url(url, key) for url in urls)
+        registries = {}
+        for host, value in self._table(data.get("registries", {}), "registries").items():
+            key = f'registries."{host}"'
+            table = self._table(value, key)
+            self._known(table, key, ("mirror",))
+            registries[host] = self._url(table.get("mirror"), f"{key}.mirror")
+        credentials = {
+            host.lower(): self._credential(value, f'credentials."{host}"')
+            for host, value in self._table(data.get("credentials", {}), "credentials").items()
+        }
+        return Config(Path(cache).absolute(), mirrors, registries, credentials)
+
+    def _credential(self, value: object, key: str) -> Credential:
+        table = self._table(value, key)
+        fields = ("username", "password_env", "token_env")
+        self._known(
+            table,
+            key,
+            fields,
+            hint="Secrets stay out of this file: name the variable that holds one with password_env or "
+            "token_env.",
         )
-    default = Path(env.get("XDG_CACHE_HOME") or home / ".cache") / "envpack"
-    cache = Path(env.get("ENVPACK_CACHE") or _text(data.get("cache", str(default)), "cache", where))
-    mirrors = {}
-    for channel, value in _table(data.get("mirrors", {}), "mirrors", where).items():
-        urls = [value] if isinstance(value, str) else value
-        if not isinstance(urls, list) or not urls:
-            raise ConfigError(f"mirrors.{channel!r} is not a list of URLs", where=where)
-        mirrors[_url(channel, "mirrors", where)] = tuple(_url(u, f"mirrors.{channel!r}", where) for u in urls)
-    registries = {
-        host: _url(_table(value, f"registries.{host!r}", where).get("mirror"), f"registries.{host!r}", where)
-        for host, value in _table(data.get("registries", {}), "registries", where).items()
-    }
-    credentials = {}
-    for host, value in _table(data.get("credentials", {}), "credentials", where).items():
-        table = _table(value, f"credentials.{host!r}", where)
-        if extra := sorted(set(table) - {"username", "password_env", "token_env"}):
-            raise ConfigError(
-                f"credentials.{host!r} has {extra[0]!r}",
-                where=where,
-                hint="Secrets stay out of this file: name the variable that holds one "
-                "with password_env or token_env.",
+        given = {k: self._text(table[k], f"{key}.{k}") for k in fields if k in table}
+        for name in ("password_env", "token_env"):
+            if given.get(name) and not _VARIABLE.match(given[name]):
+                # not repeated here: it may well be the secret itself
+                self._wrong(f"{key}.{name} is not the name of a variable")
+        if ("password_env" in given) == ("token_env" in given):
+            self._wrong(f"{key} needs either password_env or token_env")
+        elif "password_env" in given and "username" not in given:
+            self._wrong(f"{key} needs a username beside password_env")
+        return Credential(**given)
+
+    def _known(
+        self, table: dict[str, Any], key: str, known: tuple[str, ...], hint: str | None = None
+    ) -> None:
+        for name in sorted(set(table) - set(known)):
+            what = f"{key} has an unknown setting {name!r}" if key else f"unknown setting {name!r}"
+            self._wrong(what, hint or f"Known settings: {', '.join(known)}.")
+
+    def _table(self, value: object, key: str) -> dict[str, Any]:
+        if isinstance(value, dict):
+            return value
+        self._wrong(f"{key} is not a table")
+        return {}
+
+    def _text(self, value: object, key: str) -> str:
+        if isinstance(value, str) and value:
+            return value
+        self._wrong(f"{key} is not a text")
+        return ""
+
+    def _url(self, value: object, key: str) -> str:
+        text = value.rstrip("/") if isinstance(value, str) else ""
+        try:
+            parts = urlsplit(text)
+            valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+            secret = parts.username is not None
+        except ValueError:
+            valid, secret = False, "@" in text
+        if secret:
+            self._wrong(
+                f"{key}: a URL with a user name or a password in it",
+                "Secrets stay out of this file: use [credentials] with password_env or token_env.",
             )
-        credentials[host] = Credential(
-            **{k: _text(v, f"credentials.{host!r}.{k}", where) for k, v in table.items()}
-        )
-    return Config(cache.expanduser(), mirrors, registries, credentials)
+        elif not valid:
+            self._wrong(f"{key}: {value!r} is not an http(s) URL")
+        return text
 
-
-def _table(value: object, key: str, where: Location) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise ConfigError(f"{key} is not a table", where=where)
-    return value
-
-
-def _text(value: object, key: str, where: Location) -> str:
-    if not isinstance(value, str) or not value:
-        raise ConfigError(f"{key} is not a text", where=where)
-    return value
-
-
-def _url(value: object, key: str, where: Location) -> str:
-    text = _text(value, key, where).rstrip("/")
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise ConfigError(f"{key}: {text!r} is not an http(s) URL", where=where)
-    return text
+    def _wrong(self, what: str, hint: str | None = None) -> None:
+        self._problems.append(Problem(what, self._where, None, hint))

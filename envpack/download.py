@@ -185,7 +185,7 @@ class Downloader:
             descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
             try:
                 ours = atomic.lock(descriptor)
-                if ours is not False and _is_at(descriptor, name):
+                if ours is not False and atomic.is_at(descriptor, name):
                     return _Part(descriptor, name, path, on_bytes)
             except BaseException:
                 os.close(descriptor)
@@ -302,17 +302,9 @@ class _Part:
 
     def close(self) -> None:
         """Let go of the lock; an empty part is not worth keeping."""
-        if self.have == 0 and _is_at(self._descriptor, self._name):
+        if self.have == 0 and atomic.is_at(self._descriptor, self._name):
             self._name.unlink(missing_ok=True)
         os.close(self._descriptor)
-
-
-def _is_at(descriptor: int, name: Path) -> bool:
-    """Whether the open file is (still) the one called ``name``."""
-    try:
-        return os.path.samestat(os.fstat(descriptor), name.stat())
-    except FileNotFoundError:
-        return False
 
 
 def _continues(response: requests.Response, have: int) -> bool:

@@ -17,6 +17,7 @@ _REFERENCE = re.compile(
 )
 
 DEFAULT_REGISTRY = "docker.io"
+_HUB = ("docker.io", "index.docker.io", "registry-1.docker.io")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,11 @@ class Reference:
         """The short form people type: ``ubuntu:20.04``."""
         name = f"{self.registry}/{self.repository}"
         if self.registry == DEFAULT_REGISTRY:
-            name = self.repository.removeprefix("library/")
+            group, _, rest = self.repository.partition("/")
+            if group == "library" and "/" not in rest:
+                name = rest
+            elif not _is_host(group):  # else the short form would name another registry
+                name = self.repository
         tag = f":{self.tag}" if self.tag else ""
         digest = f"@{self.digest}" if self.digest else ""
         return f"{name}{tag}{digest}"
@@ -78,13 +83,15 @@ def parse_reference(text: str) -> Reference:
     """Read an image name as Docker does (``distribution/reference``); raises :class:`UsageError`.
 
     The first part is a registry only if it holds a dot or a port or is ``localhost``; without a tag and
-    a digest the tag is ``latest``.
+    a digest the tag is ``latest``. One-part names on Docker Hub are in its group ``library``.
     """
     host, slash, rest = text.partition("/")
-    if not slash or not ("." in host or ":" in host or host == "localhost"):
+    if not slash or not _is_host(host):
         host, rest = DEFAULT_REGISTRY, text
-        if "/" not in text:
-            rest = f"library/{text}"
+    if host in _HUB:
+        host = DEFAULT_REGISTRY
+        if "/" not in rest:
+            rest = f"library/{rest}"
     match = _REFERENCE.match(f"{host}/{rest}")
     if match is None:
         raise UsageError(
@@ -93,7 +100,9 @@ def parse_reference(text: str) -> Reference:
         )
     digest = Digest(match["digest"]) if match["digest"] else None
     tag = match["tag"] or (None if digest else "latest")
-    registry = match["host"]
-    if registry in ("index.docker.io", "registry-1.docker.io"):
-        registry = DEFAULT_REGISTRY
-    return Reference(registry, match["repository"], tag, digest)
+    return Reference(match["host"], match["repository"], tag, digest)
+
+
+def _is_host(part: str) -> bool:
+    """Whether the first part of a name is a registry's."""
+    return "." in part or ":" in part or part == "localhost"

@@ -19,18 +19,28 @@ Writing is the task of :mod:`envpack.locking.conda_lock`, which has conda-lock i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from envpack.entry import is_safe_path
-from envpack.errors import LockError, Problem, UsageError
+from envpack.errors import LockError, Problem, SourceError, UsageError
 from envpack.image import Digest, Reference, parse_reference
+from envpack.spec import valid_name
 
 Manager = Literal["conda", "pip"]
 FORMAT = "1"
 _KEY = "envpack."
+_GLIBC = re.compile(r"[0-9]+(\.[0-9]+)+\Z")
+_EPOCH = re.compile(r"[0-9]{1,10}\Z")
+# Ends up in shebangs and shell scripts, where conda itself cannot stand a space either.
+_PREFIX = re.compile(r"/[A-Za-z0-9._+/-]+\Z")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+# Names and versions become file names in the image.
+_PACKAGE = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]*\Z")
+_VERSION = re.compile(r"[A-Za-z0-9_.+!~-]+\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +120,9 @@ class BuildPins:
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str], platforms: list[str]) -> BuildPins:
         """Read the map back; raises ``KeyError`` or ``ValueError`` naming what is missing or wrong."""
+        for key, value in metadata.items():
+            if key.startswith(_KEY) and not isinstance(value, str):
+                raise ValueError(f"{key} is not a text: {value!r}")
         if metadata[_KEY + "format"] != FORMAT:
             raise ValueError(
                 f"envpack.format is {metadata[_KEY + 'format']!r}, this envpack reads {FORMAT!r}"
@@ -120,20 +133,28 @@ class BuildPins:
             base = BasePin(
                 parse_reference(metadata[key + "base.reference"]),
                 Digest(metadata[key + "base.digest"]),
-                metadata[key + "base.glibc"],
+                _matching(_GLIBC, metadata, key + "base.glibc"),
             )
             pins[subdir] = PlatformPin(base, tuple(metadata[key + "requested"].split()))
+        prefix = _matching(_PREFIX, metadata, _KEY + "prefix")
+        if not is_safe_path(prefix[1:]):
+            raise ValueError(f"envpack.prefix is not a normalised absolute path: {prefix!r}")
+        epoch = int(_matching(_EPOCH, metadata, _KEY + "epoch"))
+        if epoch >= 1 << 32:
+            raise ValueError(f"envpack.epoch is beyond 32 bits, which is what file systems hold: {epoch}")
         variable = _KEY + "variable."
-        prefix = metadata[_KEY + "prefix"]
-        if not prefix.startswith("/") or not is_safe_path(prefix[1:]):
-            raise ValueError(f"envpack.prefix is not an absolute path: {prefix!r}")
-        return cls(
-            metadata[_KEY + "name"],
-            prefix,
-            int(metadata[_KEY + "epoch"]),
-            pins,
-            {k.removeprefix(variable): v for k, v in metadata.items() if k.startswith(variable)},
-        )
+        variables = {k.removeprefix(variable): v for k, v in metadata.items() if k.startswith(variable)}
+        for name in variables:
+            if not _VARIABLE.match(name):
+                raise ValueError(f"not the name of a variable: {name!r}")
+        return cls(valid_name(metadata[_KEY + "name"]), prefix, epoch, pins, variables)
+
+
+def _matching(pattern: re.Pattern[str], metadata: Mapping[str, str], key: str) -> str:
+    value = metadata[key]
+    if not pattern.match(value):
+        raise ValueError(f"{key} cannot be {value!r}")
+    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +206,7 @@ def read(path: Path) -> Lockfile:
             why=f"{type(error).__name__}: {error}",
             hint="Run `envpack lock` to write it anew.",
         ) from error
-    except (ValueError, UsageError) as error:
+    except (ValueError, UsageError, SourceError) as error:
         raise LockError(f"{path} holds a value that cannot be", why=str(error)) from error
 
 
@@ -201,6 +222,8 @@ def _lockfile(data: dict[str, Any], path: Path) -> Lockfile:
             problems.append(Problem(f"{label} has no sha256"))
             continue
         Digest(f"sha256:{sha256}")
+        if not _PACKAGE.match(str(item["name"])) or not _VERSION.match(str(item["version"])):
+            raise ValueError(f"not the name and version of a package: {label!r}")
         if item["manager"] not in ("conda", "pip"):
             raise ValueError(f"{label}: manager {item['manager']!r}")
         packages.append(

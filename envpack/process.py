@@ -41,7 +41,7 @@ def run(
             timeout=timeout,
             check=False,
         )
-    except (FileNotFoundError, PermissionError) as error:
+    except (OSError, ValueError) as error:  # ValueError: a NUL in an argument
         raise ProgramError(f"cannot start {command[0]}", why=str(error)) from error
     except subprocess.TimeoutExpired as error:
         raise ProgramError(f"{command[0]} did not end within {timeout:.0f} s") from error
@@ -60,7 +60,7 @@ def start(command: Sequence[str | Path], *, env: Mapping[str, str] | None = None
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise ProgramError(f"cannot start {command[0]}", why=str(error)) from error
 
 
@@ -71,7 +71,7 @@ def hand_over(command: Sequence[str | Path], env: Mapping[str, str] | None = Non
     """
     try:
         child = subprocess.Popen([os.fspath(part) for part in command], env=env)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise ProgramError(f"cannot start {command[0]}", why=str(error)) from error
     while True:
         try:
