@@ -20,7 +20,7 @@ from envpack.config import Config, load
 from tests.standins import base, server
 from tests.standins import registry as docker_registry
 from tests.standins.channel import channel as built_channel
-from tests.standins.settings import HUB_IMAGES, config_toml
+from tests.standins.settings import config_toml, hub_images, without_proxy
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,15 @@ class Served:
 
     url: str
     path: Path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_proxy() -> Iterator[None]:
+    """Test servers are asked directly, even where a proxy leads to the network."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in without_proxy(os.environ).items():
+            patch.setenv(name, value)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -49,13 +58,13 @@ def data_channel() -> Iterator[Served]:
 
 @pytest.fixture(scope="session")
 def registry() -> Iterator[Served]:
-    """A registry with the base image, an index of amd64 and arm64, under the names in ``HUB_IMAGES``.
+    """A registry with the base image, an index of amd64 and arm64, under the names of the catalogue.
 
     ``path`` is the OCI layout that was pushed. Push more with ``tests.standins.registry.push``.
     """
     layout = base.image()
     with docker_registry.serving() as url:
-        for repository, tag in HUB_IMAGES:
+        for repository, tag in hub_images():
             docker_registry.push(url, repository, tag, layout)
         yield Served(url, layout)
 

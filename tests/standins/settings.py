@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+
+from envpack.bases import catalog
 
 CONDA_CHANNELS = (
     "https://conda.anaconda.org/conda-forge",
     "https://repo.anaconda.com/pkgs/main",
     "https://repo.anaconda.com/pkgs/r",
 )
-# The names on Docker Hub (repository, tag) that the base image is served under.
-HUB_IMAGES = (
-    ("condaforge/miniforge3", "latest"),
-    ("library/debian", "12-slim"),
-    ("library/debian", "bookworm-slim"),
-    ("library/rockylinux", "8"),
-    ("library/rockylinux", "9"),
-    ("library/ubuntu", "20.04"),
-    ("library/ubuntu", "22.04"),
-    ("library/ubuntu", "24.04"),
-)
+
+
+def hub_images() -> list[tuple[str, str]]:
+    """The names on Docker Hub (repository, tag) of the catalogue's images: the base image has them all."""
+    known = [image.reference for image in catalog.load() if image.reference.registry == "docker.io"]
+    return [(reference.repository, reference.tag or "latest") for reference in known]
+
+
+def without_proxy(environment: Mapping[str, str]) -> dict[str, str]:
+    """``environment`` with stand-ins asked directly, even where a proxy leads to the network."""
+    direct = environment.get("no_proxy") or environment.get("NO_PROXY")
+    hosts = ",".join([*([direct] if direct else []), "127.0.0.1", "localhost"])
+    return {**environment, "NO_PROXY": hosts, "no_proxy": hosts}
 
 
 def config_toml(cache: Path, channel: str, registry: str) -> str:
