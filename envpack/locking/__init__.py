@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from packaging.requirements import Requirement as Pep508
@@ -76,8 +76,9 @@ def solve(
         for record in chosen[platform]
     ]
     packages += [_from_pip(record, platform) for platform in wanted for record in wheels_of[platform]]
-    requested = {platform: _requested(spec, chosen[platform], wheels_of[platform]) for platform in wanted}
-    return Solution(spec, wanted, tuple(packages), requested, lock)
+    asked_for = _asked(spec)
+    requested = {p: _requested(asked_for, chosen[p], wheels_of[p]) for p in wanted}
+    return Solution(spec, wanted, tuple(packages), requested, asked_for, lock)
 
 
 def write(solution: Solution, pins: BuildPins, path: Path) -> None:
@@ -164,13 +165,17 @@ def _from_pip(record: PipRecord, platform: str) -> SolvedPackage:
     )
 
 
-def _requested(spec: EnvSpec, conda: Sequence[CondaRecord], pip: Sequence[PipRecord]) -> tuple[str, ...]:
-    """The tokens of what was asked for and is there: a marker may have left a pip requirement out."""
+def _asked(spec: EnvSpec) -> dict[str, str]:
+    """What was asked for: token to the text of the request."""
     from rattler import MatchSpec
 
-    there = {record.name for record in conda}
-    asked = {MatchSpec(requirement.text).name.normalized for requirement in spec.conda}
-    tokens = {f"conda:{name}" for name in asked & there}
-    names = {canonicalize_name(Pep508(requirement.text).name) for requirement in spec.pip}
-    tokens |= {f"pip:{name}" for name in names & {record.name for record in pip}}
-    return tuple(sorted(tokens))
+    tokens = {f"conda:{MatchSpec(r.text).name.normalized}": r.text for r in spec.conda}
+    return tokens | {f"pip:{canonicalize_name(Pep508(r.text).name)}": r.text for r in spec.pip}
+
+
+def _requested(
+    asked: Iterable[str], conda: Sequence[CondaRecord], pip: Sequence[PipRecord]
+) -> tuple[str, ...]:
+    """Of the tokens ``asked`` for those that are there: a marker may have left a pip requirement out."""
+    there = {f"conda:{record.name}" for record in conda} | {f"pip:{record.name}" for record in pip}
+    return tuple(sorted(there.intersection(asked)))

@@ -10,6 +10,7 @@ name of a program, so for the time of one call two of its functions are replaced
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import threading
@@ -80,14 +81,14 @@ def render(lock: CondaLockfile, path: Path, sources: Sequence[Path], metadata: M
 
     ``sources`` are recorded relative to the folder of ``path``, as conda-lock does.
     """
-    from conda_lock.common import relative_path
     from conda_lock.lockfile import write_conda_lock_file
 
     final = lock.model_copy(deep=True)
-    final.metadata.sources = [relative_path(path.parent.resolve(), source.resolve()) for source in sources]
+    folder = path.parent.resolve()
+    final.metadata.sources = [Path(os.path.relpath(s.resolve(), folder)).as_posix() for s in sources]
     final.metadata.custom_metadata = dict(metadata)
-    with tempfile.TemporaryDirectory(prefix="envpack-lock-") as folder:
-        written = Path(folder) / path.name
+    with tempfile.TemporaryDirectory(prefix="envpack-lock-") as temporary:
+        written = Path(temporary) / path.name
         write_conda_lock_file(final, written, metadata_choices=None, include_help_text=False)
         return _HEADER.format(name=path.name).encode() + written.read_bytes()
 

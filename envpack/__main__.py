@@ -1,0 +1,5 @@
+"""``python -m envpack``."""
+
+from envpack.cli import main
+
+main()

@@ -1,0 +1,232 @@
+"""The commands. Each parses its options, calls one function of the pipeline, and shows what came back."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import click
+
+from envpack import __version__
+from envpack.cli import show
+from envpack.errors import EnvpackError, Interrupted, UsageError
+from envpack.ledger import Ledger
+from envpack.progress import Progress
+
+PLATFORM_HELP = "Conda platform of the image, e.g. linux-64. May be given several times."
+
+
+class Result(Protocol):
+    """What a command of the pipeline gives back."""
+
+    def as_dict(self) -> dict[str, object]:
+        """Plain values for ``--json``."""
+
+
+R = TypeVar("R", bound=Result)
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and give its exit code; every error a user can cause ends here as text."""
+    try:
+        envpack.main(list(arguments), prog_name="envpack", standalone_mode=False)
+        code = 0
+    except click.exceptions.Exit as finished:
+        code = finished.exit_code
+    except click.ClickException as wrong:
+        wrong.show()
+        code = UsageError.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        code = _stopped(Interrupted("interrupted"), arguments)
+    except Interrupted as stopped:
+        code = _stopped(stopped, arguments)
+    except EnvpackError as problem:
+        code = _failed(problem, arguments)
+    return code
+
+
+def _stopped(problem: Interrupted, arguments: Sequence[str]) -> int:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not cut the clean-up short
+    problem.hint = problem.hint or "What was finished is kept: the same command goes on from there."
+    return _failed(problem, arguments)
+
+
+def _failed(problem: EnvpackError, arguments: Sequence[str]) -> int:
+    if "--json" in arguments:
+        show.as_json(show.error_document(problem))
+    else:
+        show.error(problem)
+    return problem.exit_code
+
+
+def _report(
+    command: Callable[[Progress, Ledger], R], show_result: Callable[[R], None], *, as_json: bool, quiet: bool
+) -> None:
+    """Call ``command`` with a progress display and a ledger, then show both findings and result."""
+    from envpack.cli.progress import reporter
+
+    ledger = Ledger()
+    try:
+        with reporter(quiet=quiet) as progress:
+            result = command(progress, ledger)
+    finally:
+        if not as_json:
+            show.findings(tuple(ledger))
+    if as_json:
+        show.as_json({**result.as_dict(), "findings": [finding.as_dict() for finding in ledger]})
+    else:
+        show_result(result)
+
+
+def _reporting(command: F) -> F:
+    """The options of every command that reports."""
+    command = click.option("-q", "--quiet", is_flag=True, help="No progress; results and errors only.")(
+        command
+    )
+    return click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON document.")(
+        command
+    )
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="envpack", message="%(prog)s %(version)s")
+def envpack() -> None:
+    """One conda environment, one container file.
+
+    \b
+    envpack lock     environment.yml -> lockfiles/NAME.conda-lock.yml
+    envpack build    lock            -> images/NAME.sif
+    envpack run      images/NAME.sif script.py
+    """
+
+
+@envpack.command()
+@click.argument("source", required=False)
+@click.option("--name", help="Name of the environment. Default: the source's, else the folder's.")
+@click.option("--platform", "platforms", multiple=True, help=PLATFORM_HELP)
+@click.option("--base", help="Base image, e.g. ubuntu:22.04. Default: chosen by the glibc that is needed.")
+@click.option(
+    "--prefix", default="/opt/env", show_default=True, help="The environment's folder in the image."
+)
+@click.option("--python", help="Python version for a source that names none (pip freeze), e.g. 3.11.")
+@click.option(
+    "--solver",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A conda, mamba or micromamba to solve with. Default: the built-in solver.",
+)
+@click.option(
+    "--check", is_flag=True, help="Write nothing; exit with 1 if the lock does not answer its source."
+)
+@_reporting
+def lock(
+    source: str | None,
+    solver: Path | None,
+    base: str | None,
+    prefix: str,
+    check: bool,
+    as_json: bool,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Resolve SOURCE into a lock: lockfiles/NAME.conda-lock.yml.
+
+    SOURCE is an environment.yml (default: the one in this folder), a requirements or `pip freeze` file, or -
+    for standard input.
+    """
+    from envpack import config, pipeline
+
+    stdin = click.get_binary_stream("stdin").read() if source == "-" else None
+    reading: dict[str, Any] = {"directory": Path(), "stdin": stdin, **options}
+    if check:
+        _report(
+            lambda _, ledger: pipeline.check(source, **reading, ledger=ledger),
+            show.checked,
+            as_json=as_json,
+            quiet=quiet,
+        )
+        return
+    settings = config.load()
+    _report(
+        lambda progress, ledger: pipeline.lock(
+            source,
+            **reading,
+            config=settings,
+            base=base,
+            prefix=prefix,
+            solver=solver,
+            progress=progress,
+            ledger=ledger,
+        ),
+        show.locked,
+        as_json=as_json,
+        quiet=quiet,
+    )
+
+
+@envpack.command()
+@click.argument("name", required=False)
+@click.option("--platform", help="Conda platform of the image. Default: the lock's, or this machine's.")
+@click.option(
+    "--compression",
+    type=click.Choice(["zstd", "gzip"]),
+    default="zstd",
+    show_default=True,
+    help="gzip is read by kernels before 4.14.",
+)
+@click.option("--level", type=int, help="Compression level. Default: 3 for zstd, 6 for gzip.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The image file. Default: images/NAME.sif.",
+)
+@_reporting
+def build(name: str | None, as_json: bool, quiet: bool, **options: Any) -> None:
+    """Build the image of a lock: images/NAME.sif, and its recipes in recipes/NAME.
+
+    NAME is an environment's name or the path of a lock. Default: the only lock in lockfiles/.
+    """
+    from envpack import config, pipeline
+
+    settings, epoch = config.load(), _source_date_epoch()
+    _report(
+        lambda progress, ledger: pipeline.build(
+            name, directory=Path(), config=settings, epoch=epoch, progress=progress, ledger=ledger, **options
+        ),
+        show.built,
+        as_json=as_json,
+        quiet=quiet,
+    )
+
+
+@envpack.command("run", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.argument("image", type=click.Path(path_type=Path))
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def run_image(image: Path, arguments: tuple[str, ...]) -> None:
+    """Run python in IMAGE with ARGUMENTS, through Apptainer where there is one, else without.
+
+    \b
+    envpack run images/NAME.sif script.py --its-own options
+    """
+    from envpack import pipeline
+    from envpack.cli.progress import reporter
+
+    with reporter(quiet=False) as progress:
+        code = pipeline.run(image, arguments, progress=progress)
+    raise click.exceptions.Exit(code)
+
+
+def _source_date_epoch() -> int | None:
+    """``SOURCE_DATE_EPOCH`` (reproducible-builds.org specification), if it is set."""
+    text = os.environ.get("SOURCE_DATE_EPOCH")
+    if text is None:
+        return None
+    if not text.isascii() or not text.isdigit():
+        raise UsageError(
+            f"SOURCE_DATE_EPOCH is {text!r}", hint="It counts seconds since 1970, e.g. 1700000000."
+        )
+    return int(text)

@@ -1,0 +1,128 @@
+"""Results, findings and errors as text for people, or as one JSON document for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from envpack.cli.progress import amount
+from envpack.errors import EnvpackError, Location, Problem
+from envpack.ledger import Action, Finding
+
+if TYPE_CHECKING:
+    from envpack.pipeline import Built, Checked, Locked
+
+_COLOURS = {Action.NEEDS_YOU: "red", Action.DROPPED: "yellow", Action.GUESSED: "yellow"}
+
+
+def as_json(document: dict[str, object]) -> None:
+    """One JSON document on standard output, keys in a fixed order."""
+    click.echo(json.dumps(document, indent=2, sort_keys=True))
+
+
+def error(problem: EnvpackError) -> None:
+    """What happened, where, why and what to do next, on standard error."""
+    _line("error", problem.what, problem.where, colour="red")
+    for each in problem.problems:
+        click.echo(f"  {_sentence(each)}", err=True)
+    if problem.why:
+        _block("why", problem.why)
+    if problem.hint:
+        _block("do", problem.hint)
+
+
+def error_document(problem: EnvpackError) -> dict[str, object]:
+    """The same for ``--json``."""
+    return {
+        "error": {
+            "kind": type(problem).__name__,
+            "exit_code": problem.exit_code,
+            **_place(problem.where),
+            "what": problem.what,
+            "why": problem.why,
+            "hint": problem.hint,
+            "problems": [
+                {"what": p.what, "why": p.why, "hint": p.hint, **_place(p.where)} for p in problem.problems
+            ],
+        }
+    }
+
+
+def findings(found: Sequence[Finding]) -> None:
+    """Every deviation, one line each, with its remedy below; on standard error."""
+    for each in found:
+        _line(
+            each.action.value, f"{each.subject}: {each.reason}", each.where, colour=_COLOURS.get(each.action)
+        )
+        if each.remedy:
+            click.echo(f"    {each.remedy}", err=True)
+
+
+def locked(result: Locked) -> None:
+    """The summary of ``envpack lock``: what was asked, what was chosen, how large it is."""
+    for platform in result.platforms:
+        rows = [
+            (r.asked, f"{r.name} {r.version}", r.manager, amount(r.size, "bytes") if r.size else "?")
+            for r in platform.requested
+        ]
+        click.echo(f"{platform.subdir}")
+        _table(("asked for", "chosen", "by", "download"), rows)
+        size = amount(platform.download, "bytes")
+        click.echo(f"  {platform.packages} packages with their dependencies, {size} to download\n")
+    click.echo(f"base image {result.base}")
+    click.echo(f"wrote {result.path}" if result.changed else f"{result.path} is up to date")
+
+
+def checked(result: Checked) -> None:
+    """The summary of ``envpack lock --check``."""
+    click.echo(f"{result.path} answers its source")
+
+
+def built(result: Built) -> None:
+    """The summary of ``envpack build``."""
+    image = result.image
+    click.echo(
+        f"{image.path}: {amount(image.size, 'bytes')}, one file that holds {image.files:,} files in "
+        f"{image.directories:,} folders ({amount(image.content, 'bytes')})"
+    )
+    click.echo(f"sha256 {image.sha256}")
+    click.echo(f"recipes {', '.join(str(path) for path in result.recipes)}")
+    click.echo(f"run python in it: envpack run {image.path} --version")
+
+
+def _line(label: str, text: str, where: Location | None, colour: str | None) -> None:
+    place = f"{where}: " if where else ""
+    click.echo(f"{click.style(label, fg=colour, bold=True)}: {place}{text}", err=True)
+
+
+def _block(label: str, text: str) -> None:
+    first, *rest = text.splitlines() or [""]
+    click.echo("\n".join([f"  {label}: {first}", *(f"    {line}" for line in rest)]), err=True)
+
+
+def _sentence(problem: Problem) -> str:
+    text = f"{problem.where}: {problem.what}" if problem.where else problem.what
+    if problem.why:
+        text += f" ({problem.why})"
+    return f"{text}. {problem.hint}" if problem.hint else text
+
+
+def _place(where: Location | None) -> dict[str, object]:
+    return {
+        "file": where.file if where else None,
+        "line": where.line if where else None,
+        "column": where.column if where else None,
+    }
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(len(line[i]) for line in [header, *rows]) for i in range(len(header))]
+    for line in [header, *rows]:
+        cells = [
+            text.rjust(width) if i == len(header) - 1 else text.ljust(width)
+            for i, (text, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        click.echo("  " + "  ".join(cells))

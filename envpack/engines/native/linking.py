@@ -1,0 +1,127 @@
+"""From archives to segments: each package linked for the image's prefix and python."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+
+from envpack.content import conda_package, wheel
+from envpack.content.compiler import Compiler
+from envpack.content.conda_archive import CondaArchive
+from envpack.content.python_layout import PythonLayout
+from envpack.engines.native.segments import Segments
+from envpack.entry import Entry
+from envpack.errors import LockError
+from envpack.formats.squashfs.index import Index
+from envpack.lockfile import LockedPackage
+from envpack.recipe import Recipe
+
+
+class Linker:
+    """Links the packages of one image. A context manager: the environment's python, which compiles
+    bytecode, starts when the first package needs it and is gone at the end.
+
+    ``archives`` are the files of ``packages``; ``folder`` is for the unpacked interpreter; ``workers`` is
+    how many of it run.
+    """
+
+    def __init__(
+        self,
+        segments: Segments,
+        folder: Path,
+        packages: Sequence[LockedPackage],
+        archives: Mapping[LockedPackage, Path],
+        recipe: Recipe,
+        workers: int,
+    ) -> None:
+        self._segments, self._folder, self._archives = segments, folder, archives
+        self._recipe, self._workers = recipe, workers
+        self._conda = {p.name: p for p in packages if p.manager == "conda"}
+        self._python = self._conda.get("python")
+        self.layout = self._read_layout()
+        self._compiler: Compiler | None = None
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Linker:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    @property
+    def site_packages(self) -> str | None:
+        """The environment's ``site-packages`` as a path in the image, without a leading slash."""
+        return f"{self._recipe.prefix.strip('/')}/{self.layout.site_packages}" if self.layout else None
+
+    @property
+    def can_compile(self) -> bool:
+        """Whether the environment's python runs on this machine."""
+        return self._python is not None and self._recipe.platform.is_host
+
+    @property
+    def platform(self) -> str:
+        """The conda platform of the packages."""
+        return self._recipe.platform.subdir
+
+    def link_scripts(self, package: LockedPackage, paths: Iterable[str]) -> tuple[str, ...]:
+        """Those of a package's ``paths`` that conda would run after (or before) linking it."""
+        if package.manager != "conda":
+            return ()
+        start = f"{self._recipe.prefix.strip('/')}/bin/.{package.name}-"
+        return tuple(p for p in paths if p in (f"{start}pre-link.sh", f"{start}post-link.sh"))
+
+    def link(self, package: LockedPackage) -> tuple[Path, Index]:
+        """The segment of one package; raises what reading its archive raises."""
+        parts = (
+            package.manager,
+            package.sha256,
+            package.filename,
+            package.url,
+            self._recipe.prefix,
+            self._python.sha256 if self._python else "no python",
+            "compiled" if self.can_compile else "not compiled",
+        )
+        return self._segments.get(parts, lambda: self._entries(package))
+
+    def _entries(self, package: LockedPackage) -> Iterable[Entry]:
+        prefix, archive = self._recipe.prefix, self._archives[package]
+        compiler = self._start() if self.can_compile else None
+        if package.manager == "conda":
+            return conda_package.open(archive, package).entries(prefix, self.layout, compiler)
+        if self.layout is None:
+            raise LockError(
+                f"{package.filename} needs python, and the lock has none",
+                hint="Add python to the conda dependencies and lock again.",
+            )
+        return wheel.open(archive, package).entries(prefix, self.layout, compiler)
+
+    def _read_layout(self) -> PythonLayout | None:
+        if self._python is None:
+            return None
+        return PythonLayout.from_index(CondaArchive.open(self._archives[self._python]).index)
+
+    def _start(self) -> Compiler:
+        """The environment's python, unpacked and started at the first call."""
+        if self._compiler is None:
+            assert self._python is not None
+            libraries = [self._archives[p] for p in self._needed(self._python)]
+            compiler = Compiler(
+                self._archives[self._python], libraries, workers=self._workers, folder=self._folder
+            )
+            self._compiler = self._stack.enter_context(compiler)
+        return self._compiler
+
+    def _needed(self, package: LockedPackage) -> Iterator[LockedPackage]:
+        """All that ``package`` depends on, by name."""
+        seen = {package.name}
+        queue = [package]
+        while queue:
+            for name in queue.pop().dependencies:
+                if name in self._conda and name not in seen:
+                    seen.add(name)
+                    queue.append(self._conda[name])
+        yield from (self._conda[name] for name in sorted(seen - {package.name}))

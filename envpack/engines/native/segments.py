@@ -1,0 +1,54 @@
+"""Cached segments: what a package or a base image contributes to a file system, made once.
+
+A segment depends on nothing but the bytes it is made from, the prefix and python it is linked for, and how
+it is compressed; its name in the cache is a hash of all these.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
+from pathlib import Path
+
+from envpack.cache import Cache, cannot_write
+from envpack.entry import Entry
+from envpack.errors import IntegrityError
+from envpack.formats.squashfs import segment
+from envpack.formats.squashfs.index import Index, read_index
+from envpack.formats.squashfs.options import Options
+
+# Part of every key: raise it when linking the same package gives other entries than before.
+LINKING = 1
+
+
+class Segments:
+    """Makes and finds segments; ``folder`` is this build's own, ``pool`` compresses."""
+
+    def __init__(self, cache: Cache, folder: Path, options: Options, pool: Executor) -> None:
+        self._cache, self._folder, self._options, self._pool = cache, folder, options, pool
+
+    def get(self, parts: Iterable[str], entries: Callable[[], Iterable[Entry]]) -> tuple[Path, Index]:
+        """The segment made from ``parts`` (whatever it depends on); ``entries`` makes it if need be.
+
+        A damaged segment is made anew.
+        """
+        text = "\0".join([str(LINKING), self._options.key(), *parts])
+        path = self._cache.segment(hashlib.sha256(text.encode()).hexdigest())
+        if path.exists():
+            try:
+                return path, read_index(path)
+            except IntegrityError:
+                path.unlink(missing_ok=True)
+        self._cache.keep(self.write(path.name, entries()), path)
+        return path, read_index(path)
+
+    def write(self, name: str, entries: Iterable[Entry]) -> Path:
+        """A segment of this build alone, in its own folder. Raises :class:`OutputError`."""
+        path = self._folder / name
+        try:
+            with path.open("w+b") as out:
+                segment.write_segment(entries, out, self._options, self._pool)
+        except OSError as error:
+            raise cannot_write(self._cache.root, error) from error
+        return path

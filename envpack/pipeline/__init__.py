@@ -1,0 +1,29 @@
+"""The public Python API: one function a command.
+
+    from envpack import config, pipeline
+
+    locked = pipeline.lock("environment.yml", directory=Path("."), config=config.load())
+    built = pipeline.build(locked.name, directory=Path("."), config=config.load())
+
+The functions read clocks and settings, so that nothing below has to; they print nothing.
+"""
+
+from envpack.pipeline.build import Built, build
+from envpack.pipeline.lock import Checked, Locked, LockedPlatform, RequestedPackage, check, lock
+from envpack.pipeline.project import image_path, lock_path, recipe_folder
+run = None
+
+__all__ = [
+    "Built",
+    "Checked",
+    "Locked",
+    "LockedPlatform",
+    "RequestedPackage",
+    "build",
+    "check",
+    "image_path",
+    "lock",
+    "lock_path",
+    "recipe_folder",
+    "run",
+]

@@ -1,0 +1,52 @@
+"""Where a project keeps what envpack writes.
+
+environment.yml
+lockfiles/NAME.conda-lock.yml
+recipes/NAME/                    Apptainer.def, Dockerfile
+images/NAME.sif
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from envpack.errors import LockError, Problem
+
+_SUFFIX = ".conda-lock.yml"
+
+
+def lock_path(directory: Path, name: str) -> Path:
+    """The lock of the environment ``name``."""
+    return directory / "lockfiles" / f"{name}{_SUFFIX}"
+
+
+def recipe_folder(directory: Path, name: str) -> Path:
+    """The folder of the recipes of ``name``."""
+    return directory / "recipes" / name
+
+
+def image_path(directory: Path, name: str, platform: str | None = None) -> Path:
+    """The image of ``name``; ``platform`` is part of its name where a lock has several."""
+    return directory / "images" / (f"{name}-{platform}.sif" if platform else f"{name}.sif")
+
+
+def find_lock(directory: Path, name: str | None) -> Path:
+    """The lock that ``name`` (an environment's name or a path) means; the only one there is for ``None``.
+
+    Raises :class:`LockError` when there is none or more than one.
+    """
+    if name is not None:
+        written = directory / name
+        return written if name.endswith((".yml", ".yaml")) or "/" in name else lock_path(directory, name)
+    found = sorted((directory / "lockfiles").glob(f"*{_SUFFIX}"))
+    if not found:
+        raise LockError(
+            f"there is no lock in {directory / 'lockfiles'}", hint="Run `envpack lock` in this folder first."
+        )
+    if len(found) > 1:
+        raise LockError(
+            f"{directory / 'lockfiles'} holds {len(found)} locks",
+            problems=[Problem(path.name.removesuffix(_SUFFIX)) for path in found],
+            hint="Say which one: envpack build NAME.",
+        )
+    return found[0]
