@@ -39,7 +39,8 @@ class Solution:
     """The packages chosen for every platform, in the lock's order.
 
     ``requested`` are the tokens ``conda:NAME`` and ``pip:NAME`` of what was asked for and is there, by
-    platform, sorted; ``asked`` is the text of the request by token. ``lock`` is conda-lock's own object, which :func:`envpack.locking.write` writes.
+    platform, sorted; ``asked`` is the text of the request by token. ``lock`` is conda-lock's own object,
+    which :func:`envpack.locking.write` writes.
     """
 
     spec: EnvSpec
