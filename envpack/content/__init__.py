@@ -1,0 +1,1 @@
+"""What goes into an image: base layers, conda packages and wheels, each as a sequence of entries."""

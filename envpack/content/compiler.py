@@ -1,0 +1,192 @@
+"""The environment's own python, taken from its package, compiling sources that are handed to it.
+
+Bytecode belongs to one version of python, so the one that envpack runs in is of no use. Of the package
+and those it depends on, only the interpreter, its shared libraries and the codecs are unpacked, into a
+temporary folder that is gone afterwards; the few modules of the standard library that start-up needs are
+in one zip. No site-packages, no user settings and no variables of the caller's reach it.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import re
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from subprocess import Popen
+from types import TracebackType
+
+from envpack import process
+from envpack.atomic import cannot_write
+from envpack.content import tar_stream
+from envpack.content.conda_archive import CondaArchive
+from envpack.content.python_layout import PythonLayout
+from envpack.content.tar_stream import Member, TarStream
+from envpack.errors import ProgramError
+
+_INTERPRETER = re.compile(r"bin/python(\d[\d.]*t?)?\Z")
+_LIBRARY = re.compile(r"lib/[^/]+\.so[^/]*\Z")
+_CODEC = re.compile(r"lib-dynload/(unicodedata|_multibytecodec|_codecs_)[^/]*\.so\Z")
+# What starting up, and a coding line in a source, may import.
+_MODULE = re.compile(
+    r"(encodings/[^/]+|abc|codecs|io|os|stat|posixpath|genericpath|_collections_abc|_bootlocale|warnings)\.py\Z"
+)
+_WORKER = Path(__file__).with_name("compile_worker.py")
+
+
+class Compiler:
+    """A context manager; inside it sources are compiled by ``workers`` processes.
+
+    ``python`` is the archive of the environment's python, for this machine's platform; ``libraries`` are
+    the archives it depends on; ``folder`` is where the temporary folder goes, on a file system that may
+    hold programs. Results do not depend on the number of workers or on the order of requests.
+
+    Entering raises :class:`ProgramError` when the interpreter does not start, :class:`IntegrityError` for
+    broken archives and :class:`OutputError` when the folder cannot be written.
+    """
+
+    magic: bytes
+    """The first four bytes of this python's bytecode files."""
+    cache_tag: str
+    """What stands in their names: ``cpython-311``."""
+
+    def __init__(
+        self, python: Path, libraries: Sequence[Path] = (), *, workers: int = 1, folder: Path | None = None
+    ) -> None:
+        self._python = python
+        self._libraries = libraries
+        self._count = workers
+        self._folder = folder
+        self._home: Path | None = None
+        self._workers: list[Popen[bytes]] = []
+        self._idle: queue.SimpleQueue[Popen[bytes]] = queue.SimpleQueue()
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="compiler")
+
+    def __enter__(self) -> Compiler:
+        """Unpack the interpreter and start the workers."""
+        try:
+            self._home = Path(tempfile.mkdtemp(prefix="python-", dir=self._folder))
+            layout = self._unpack(self._home)
+            for _ in range(self._count):
+                self._workers.append(self._start(self._home, layout))
+            hello = [_take(worker) for worker in self._workers]
+        except OSError as error:
+            self._end()
+            raise cannot_write(self._home or self._folder or Path(tempfile.gettempdir()), error) from error
+        except BaseException:
+            self._end()
+            raise
+        if any(answer is None for answer in hello):
+            raise self._broken(self._workers[0], f"the python of {self._python.name} does not start")
+        self.magic, self.cache_tag = (hello[0] or b"")[:4], (hello[0] or b"")[4:].decode()
+        for worker in self._workers:
+            self._idle.put(worker)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the workers and remove the interpreter."""
+        self._end()
+
+    def compile(self, path: str, source: bytes) -> Future[bytes | None]:
+        """The unchecked-hash ``.pyc`` (PEP 552) of a source whose absolute path in the image is ``path``.
+
+        ``None`` when the source does not compile. The future raises :class:`ProgramError` when the
+        interpreter crashes.
+        """
+        return self._threads.submit(self._ask, b"C", path, source)
+
+    def source_hash(self, source: bytes) -> Future[bytes | None]:
+        """The eight bytes by which this python's ``.pyc`` files know their source."""
+        return self._threads.submit(self._ask, b"H", "", source)
+
+    def _ask(self, kind: bytes, path: str, source: bytes) -> bytes | None:
+        worker = self._idle.get()
+        try:
+            assert worker.stdin is not None
+            assert worker.stdout is not None
+            name = os.fsencode(path)
+            request = (kind, len(name).to_bytes(4, "big"), name, len(source).to_bytes(4, "big"), source)
+            worker.stdin.write(b"".join(request))
+            worker.stdin.flush()
+            verdict = worker.stdout.read(1)
+            answer = _take(worker) if verdict == b"1" else None
+        except BrokenPipeError:
+            verdict, answer = b"", None
+        finally:
+            self._idle.put(worker)
+        if not verdict or (verdict == b"1" and answer is None):
+            raise self._broken(worker, f"python crashed while compiling {path}")
+        return answer
+
+    def _unpack(self, home: Path) -> PythonLayout:
+        archive = CondaArchive.open(self._python)
+        layout = PythonLayout.from_index(archive.index)
+        with zipfile.ZipFile(home / "stdlib.zip", "w") as modules:
+            for member, tar in archive.members():
+                below = member.name.removeprefix(layout.stdlib + "/")
+                if _INTERPRETER.match(member.name) or _LIBRARY.match(member.name) or _CODEC.match(below):
+                    _write(home, member, tar)
+                elif below != member.name and _MODULE.match(below):
+                    modules.writestr(below, tar.read())
+        for path in self._libraries:
+            library = CondaArchive.open(path)
+            if any(_LIBRARY.match(name) for name in library.paths):
+                for member, tar in library.members():
+                    if _LIBRARY.match(member.name):
+                        _write(home, member, tar)
+        return layout
+
+    def _start(self, home: Path, layout: PythonLayout) -> Popen[bytes]:
+        command = [home / layout.executable, "-S", "-s", "-B", "-W", "ignore", _WORKER]
+        environment = {
+            "PYTHONHOME": str(home),
+            "PYTHONPATH": str(home / "stdlib.zip"),
+            "PYTHONHASHSEED": "0",  # before 3.11 it decides the order of constant sets
+            "PYTHONUTF8": "1",
+        }
+        return process.start([str(part) for part in command], env=environment)
+
+    def _broken(self, worker: Popen[bytes], what: str) -> ProgramError:
+        worker.kill()
+        code = worker.wait()
+        assert worker.stderr is not None
+        said = worker.stderr.read().decode("utf-8", "replace").strip()
+        self._end()
+        return ProgramError(what, why=said or f"exit code {code}")
+
+    def _end(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for worker in self._workers:
+            worker.kill()
+        for worker in self._workers:
+            worker.communicate()
+        self._threads.shutdown()
+        self._workers.clear()
+        if self._home is not None:
+            shutil.rmtree(self._home, ignore_errors=True)
+
+
+def _write(home: Path, member: Member, tar: TarStream) -> None:
+    path = home / member.name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if member.type == tar_stream.SYMLINK and "/" not in member.link:
+        path.symlink_to(member.link)
+    elif member.type == tar_stream.FILE:
+        with path.open("xb") as file:
+            for chunk in tar.chunks():
+                file.write(chunk)
+        path.chmod(0o700)
+
+
+def _take(worker: Popen[bytes]) -> bytes | None:
+    """One length-prefixed message, or ``None`` when the worker ended."""
+    assert worker.stdout is not None
+    size = worker.stdout.read(4)
+    data = worker.stdout.read(int.from_bytes(size, "big"))
+    return data if len(size) == 4 and len(data) == int.from_bytes(size, "big") else None
