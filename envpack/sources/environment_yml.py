@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from ruamel.yaml.nodes import Node
 
 DEFAULT_CHANNEL = "conda-forge"
-MAX_DEPTH = 40  # real files nest three levels; the parser recurses on each
 _KNOWN = ("name", "channels", "dependencies", "variables", "platforms", "prefix", "category")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _EXTRAS = re.compile(r"[A-Za-z0-9_.-]+\[[A-Za-z0-9_, -]+\]")
@@ -253,7 +252,6 @@ def _compose(text: str, shown: str) -> Any:
 
     if not text.strip():
         raise SourceError(f"{shown} is empty", hint="List packages under the key dependencies.")
-    _check_depth(text, shown)
     where = Location(shown)
     try:
         root = YAML(typ="safe", pure=True).compose(text)
@@ -261,6 +259,8 @@ def _compose(text: str, shown: str) -> Any:
         if error.problem_mark is not None:
             where = replace(where, line=error.problem_mark.line + 1, column=error.problem_mark.column + 1)
         raise SourceError("not valid YAML", where=where, why=_reason(error)) from None
+    except RecursionError:
+        raise SourceError("nested too deeply to be an environment file", where=where) from None
     except (YAMLError, ValueError) as error:
         raise SourceError("not valid YAML", where=where, why=str(error).partition("\n")[0]) from None
     if root is None:
@@ -277,20 +277,6 @@ def _compose(text: str, shown: str) -> Any:
 def _reason(error: Any) -> str:
     parts = [part for part in (error.context, error.problem) if part]
     return ", ".join(parts) or "the parser gives no reason"
-
-
-def _check_depth(text: str, shown: str) -> None:
-    """Refuse brackets nested deeper than :data:`MAX_DEPTH`, before the parser recurses on them."""
-    depth = 0
-    for number, line in enumerate(text.split("\n"), 1):
-        depth = max(0, depth) if line.strip() else depth
-        for mark in re.finditer(r"[\[\]{}]", line):
-            depth += 1 if mark[0] in "[{" else -1
-            if depth > MAX_DEPTH:
-                raise SourceError(
-                    "nested too deeply to be an environment file",
-                    where=Location(shown, number, mark.start() + 1),
-                )
 
 
 def _scalar(node: Any) -> str | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from packaging.requirements import InvalidRequirement
 from packaging.requirements import Requirement as Pep508
+from packaging.utils import canonicalize_name
 
 from envpack.errors import Location, Problem, SourceError
 from envpack.ledger import Action, Ledger
@@ -67,7 +68,7 @@ def read_lines(into: PipLines, lines: Iterable[tuple[str, Location]]) -> None:
         if line.startswith("-"):
             _option(into, line, where)
             continue
-        without_hashes = _HASH.sub("", line)
+        without_hashes = _HASH.sub("", line).rstrip()
         if without_hashes != line:
             hashed = hashed or where
         _requirement(into, without_hashes, where)
@@ -121,8 +122,8 @@ def _requirement(into: PipLines, line: str, where: Location) -> None:
         return
     if parsed.url:
         _needs_you(into, line, where)
-    elif parsed.name.lower() in _ARTEFACTS:
-        into.ledger.add(Action.DROPPED, line, _ARTEFACTS[parsed.name.lower()], where=where)
+    elif artefact := _ARTEFACTS.get(canonicalize_name(parsed.name)):
+        into.ledger.add(Action.DROPPED, line, artefact, where=where)
     else:
         into.requirements.append(Requirement(line, where))
 

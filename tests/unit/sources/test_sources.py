@@ -1,0 +1,94 @@
+"""Which reader reads what."""
+
+from pathlib import Path
+
+import pytest
+
+from envpack.errors import SourceError, UsageError
+from envpack.ledger import Action, Ledger
+from envpack.sources import read
+
+YAML = "name: x\nchannels: [conda-forge]\ndependencies: [numpy]\n"
+FREEZE = "numpy==1.26.4\nrich==13.7.0\n"
+
+
+def test_the_folders_file(tmp_path: Path) -> None:
+    (tmp_path / "environment.yaml").write_text(YAML, "utf-8")
+    assert read(None, directory=tmp_path, ledger=Ledger()).name == "x"
+    (tmp_path / "environment.yml").write_text(YAML.replace("x", "y"), "utf-8")
+    assert read(None, directory=tmp_path, ledger=Ledger()).name == "y"
+
+
+def test_no_file_names_what_was_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(SourceError) as caught:
+        read(None, directory=tmp_path, ledger=Ledger())
+    assert caught.value.what == f"there is no environment.yml or environment.yaml in {tmp_path}"
+    assert caught.value.hint
+
+
+def test_a_named_file_that_is_absent(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"there is no file nowhere/x\.yml"):
+        read("nowhere/x.yml", directory=tmp_path, ledger=Ledger())
+
+
+def test_a_list_for_pip(tmp_path: Path) -> None:
+    (tmp_path / "requirements.txt").write_text(FREEZE, "utf-8")
+    ledger = Ledger()
+    spec = read("requirements.txt", directory=tmp_path, ledger=ledger)
+    assert [r.text for r in spec.pip] == ["numpy==1.26.4", "rich==13.7.0"]
+    assert [r.text for r in spec.conda] == ["python"]
+    assert spec.sources == (tmp_path / "requirements.txt",)
+    assert [(f.action, f.subject) for f in ledger] == [
+        (Action.GUESSED, f"name: {spec.name}"),
+        (Action.GUESSED, "python"),
+    ]
+
+
+def test_a_python_version_is_taken(tmp_path: Path) -> None:
+    ledger = Ledger()
+    spec = read("-", directory=tmp_path, stdin=FREEZE.encode(), name="n", python="3.11", ledger=ledger)
+    assert [r.text for r in spec.conda] == ["python =3.11"]
+    assert spec.name == "n"
+    assert spec.sources == ()
+    assert not list(ledger)
+
+
+@pytest.mark.parametrize("python", ["3", "three", "3.11; rm", "3.11.*", ""])
+def test_a_python_version_that_is_none(tmp_path: Path, python: str) -> None:
+    with pytest.raises(UsageError):
+        read("-", directory=tmp_path, stdin=FREEZE.encode(), name="n", python=python, ledger=Ledger())
+
+
+@pytest.mark.parametrize("stdin", [None, b"", b" \n"])
+def test_nothing_on_standard_input(tmp_path: Path, stdin: bytes | None) -> None:
+    with pytest.raises(SourceError, match="nothing came on standard input"):
+        read("-", directory=tmp_path, stdin=stdin, ledger=Ledger())
+
+
+def test_an_environment_on_standard_input(tmp_path: Path) -> None:
+    spec = read("-", directory=tmp_path, stdin=YAML.encode("utf-16"), ledger=Ledger())
+    assert spec.name == "x"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "what"),
+    [
+        ("spec-file.txt", "@EXPLICIT\nhttps://host/c/linux-64/a-1-0.conda\n", "an explicit list"),
+        ("list.txt", "# packages\nnumpy=1.26.4=py311_0\n", "conda list --export"),
+        ("pyproject.toml", "[project]\n", "a .toml file"),
+        ("empty.txt", "# nothing\n", "asks for no packages"),
+        ("unpinned.txt", "-e .\nnumpy @ file:///x\n", "lines that cannot be used"),
+    ],
+)
+def test_files_that_cannot_be_read(tmp_path: Path, name: str, text: str, what: str) -> None:
+    (tmp_path / name).write_text(text, "utf-8")
+    with pytest.raises(SourceError) as caught:
+        read(name, directory=tmp_path, ledger=Ledger())
+    assert what in caught.value.what
+
+
+def test_all_lines_that_cannot_be_used_at_once(tmp_path: Path) -> None:
+    (tmp_path / "r.txt").write_text("-e .\nnumpy\nx @ file:///y\n??\n", "utf-8")
+    with pytest.raises(SourceError) as caught:
+        read("r.txt", directory=tmp_path, ledger=Ledger())
+    assert [str(p.where) for p in caught.value.problems] == ["r.txt:1", "r.txt:3", "r.txt:4"]
