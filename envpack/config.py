@@ -136,7 +136,7 @@ class _Reader:
             self._known(table, key, ("mirror",))
             registries[host] = self._url(table.get("mirror"), f"{key}.mirror")
         credentials = {
-            host.lower(): self._credential(value, f'credentials."{host}"')
+            host.lower().removesuffix(":443"): self._credential(value, f'credentials."{host}"')
             for host, value in self._table(data.get("credentials", {}), "credentials").items()
         }
         return Config(Path(cache).absolute(), mirrors, registries, credentials)

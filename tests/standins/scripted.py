@@ -108,7 +108,11 @@ def serving(context: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> I
                 self.close_connection = True
                 self.connection.shutdown(socket.SHUT_RDWR)
 
-        do_GET = do_POST = answer
+        def do_GET(self) -> None:
+            self.answer()
+
+        def do_POST(self) -> None:
+            self.answer()
 
         def log_message(self, format: str, *args: object) -> None:
             """Say nothing."""
