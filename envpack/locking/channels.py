@@ -82,12 +82,3 @@ def cache_key(config: Config) -> str:
     rattler keys its cache by the channel's own URL: what one mirror gave must not answer for another.
     """
     return hashlib.sha256(rattler_toml(config).encode()).hexdigest()[:16]
-
-
-def canonical(url: str, config: Config) -> str:
-    """``url`` as the channel's own address if it is one of a mirror, for messages."""
-    for channel, mirrors in config.mirrors.items():
-        for mirror in mirrors:
-            if url == mirror or url.startswith(mirror + "/"):
-                return channel + url[len(mirror) :]
-    return url
