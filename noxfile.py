@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from pathlib import Path
 
 import nox
 
@@ -70,6 +69,6 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def benchmarks(session: nox.Session) -> None:
-    """Time, memory and size of a build, printed as a table (arguments: see ``benchmarks/run.py --help``)."""
+    """Time, memory and size of a build, printed as a table (arguments: see ``benchmarks/run.py``)."""
     session.install("-e", ".", *needs("standins"))
-    session.run("python", str(Path("benchmarks") / "run.py"), *session.posargs)
+    session.run("python", "-m", "benchmarks.run", *session.posargs)
