@@ -42,14 +42,14 @@ def row(what: str, project: Path, variables: Mapping[str, str], *arguments: str)
     """Run envpack once and print its row: seconds, the largest resident set, the size of the image."""
     program = Path(sys.executable).parent / "envpack"
     begun = time.monotonic()
-    command = [program, *arguments, "--quiet"]
+    command = [str(program), *arguments, "--quiet"]
     process = subprocess.Popen(command, cwd=project, env=variables, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.monotonic() - begun
     if code := os.waitstatus_to_exitcode(status):
         raise SystemExit(f"envpack {' '.join(arguments)} ended with {code}")
     image = project / "images" / "data-stack.sif"
-    size = f"{image.stat().st_size / 1e6:.1f}" if image.exists() else "–"
+    size = f"{image.stat().st_size / 1e6:.1f}" if image.exists() else ""
     print(f"| {what} | {seconds:.1f} | {usage.ru_maxrss / 1024:.0f} | {size} |", flush=True)
 
 
