@@ -36,9 +36,9 @@ REAL = {
 # Runs in the image; the last line is for this program.
 PROGRAM = """
 import json, os, sys
-import IPython, matplotlib, numpy, pandas, scipy
+import humanize, IPython, matplotlib, numpy, pandas, scipy
 print("python", sys.version.split()[0], "in", sys.prefix)
-for module in (numpy, scipy, pandas, matplotlib, IPython):
+for module in (numpy, scipy, pandas, matplotlib, IPython, humanize):
     print(module.__name__, module.__version__)
 paths = [os.path.join(top, name) for top, _, names in os.walk(sys.prefix) for name in names]
 print(json.dumps([len(paths), sum(os.lstat(path).st_size for path in paths)]))
