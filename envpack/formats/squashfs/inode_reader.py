@@ -34,14 +34,13 @@ from envpack.formats.squashfs.layout import (
     U32,
     XATTR_ELSEWHERE,
     XATTR_KEY,
+    XATTR_MAX,
     XATTR_PREFIXES,
     decode_device,
 )
 from envpack.formats.squashfs.metadata_reader import Cursor, damaged
 
 _NAME_MAX = 256
-# Linux allows 64 KiB for a value and for the list of all names.
-_XATTR_MAX = 1 << 16
 _XATTRS_MAX = 1 << 20
 _REFERENCE_BITS = 16
 _HEADER_FIELDS = 6
@@ -182,7 +181,7 @@ def read_xattrs(
 
 def _read_value(cursor: Cursor) -> bytes:
     (size,) = U32.unpack(cursor.take(U32.size))
-    if size > _XATTR_MAX:
+    if size > XATTR_MAX:
         raise damaged(f"an extended attribute has {size} bytes")
     return cursor.take(size)
 
