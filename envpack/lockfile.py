@@ -57,7 +57,7 @@ class LockedPackage:
     url: str
     sha256: str
     md5: str | None = None
-    dependencies: Mapping[str, str] = field(default_factory=dict)
+    dependencies: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def filename(self) -> str:

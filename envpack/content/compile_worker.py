@@ -30,9 +30,14 @@ def _source_hash(source: bytes) -> bytes:
 
 
 def _settle() -> None:
-    """Before 3.11, marshal's output depends on which strings other modules have interned: load all now
-    that compiling could load, so that it does not depend on what was compiled before.
+    """Bring the interpreter into the state in which marshal's output depends on the source alone.
+
+    marshal writes whether a string is interned, and strings of one character live as long as the
+    interpreter: the first ``from x import *`` interns "*" for every source after it. Before 3.11 the output
+    also depends on which strings other modules have interned, so all are loaded that compiling could load.
     """
+    for text in ("", "*"):
+        sys.intern(text)
     if sys.version_info >= (3, 11):
         return
     import encodings.aliases
