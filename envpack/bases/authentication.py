@@ -23,7 +23,7 @@ from envpack.errors import NetworkError, ProgramError
 from envpack.http_client import HttpClient, basic
 from envpack.http_errors import is_loopback, redact
 
-_SCHEME = re.compile(r"\s*,?\s*([A-Za-z][A-Za-z0-9-]*)(?:\s+|\Z)")
+_SCHEME = re.compile(r"\s*,?\s*([A-Za-z][A-Za-z0-9-]*)(?=\s|,|\Z)")
 _PARAMETER = re.compile(r"""\s*,?\s*([A-Za-z0-9_-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))\s*""")
 _TOKEN = re.compile(r"[!-~]+\Z")
 

@@ -1,8 +1,8 @@
 """Which base image: the first of the catalogue that has every platform and a C library new enough.
 
 conda packages say what they need of the C library as a dependency on the virtual package ``__glibc``; a
-base image must bring at least that, on each platform of the lock. An older base runs on older kernels and
-is preferred; the order is the catalogue's.
+base image must bring at least that, on each platform of the lock. Of those that do, the catalogue's order
+decides.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from datetime import date
 
 from envpack.bases import catalog
 from envpack.bases.catalog import KnownImage
-from envpack.errors import BaseImageError
+from envpack.errors import BaseImageError, Problem
 from envpack.image import Reference, parse_reference
 
 Needed = Mapping[str, tuple[str, str] | None]
@@ -39,8 +39,8 @@ def choose(needed: Needed, *, requested: str | None = None, today: date) -> Choi
 
     ``requested`` is the user's own choice (``--base``), which wins if it can. ``today`` tells whether a
     distribution's support has ended. Raises :class:`BaseImageError` when the image asked for does not
-    exist for a platform or is too old, or when no image of the catalogue fits; :class:`UsageError` when
-    ``requested`` is not an image name.
+    exist for a platform or is too old, or when no image of the catalogue fits;
+    :class:`envpack.errors.UsageError` when ``requested`` is not an image name.
     """
     if requested is not None:
         return _requested(parse_reference(requested), needed, today)
@@ -59,18 +59,8 @@ def check_glibc(reference: Reference, glibc: str, subdir: str, needed: Needed) -
 
     An image whose version is not made of numbers and dots is refused too.
     """
-    need = needed.get(subdir)
-    if need is None:
-        return
-    try:
-        enough = catalog.version(glibc) >= catalog.version(need[0])
-    except ValueError:
-        enough = False
-    if not enough:
-        raise BaseImageError(
-            f"{reference.familiar} has glibc {glibc}, but {need[1]} needs {need[0]} on {subdir}",
-            hint=_alternatives(needed),
-        )
+    if short := _shortfall(reference, glibc, subdir, needed):
+        raise BaseImageError(short, hint=_alternatives(needed))
 
 
 def _requested(reference: Reference, needed: Needed, today: date) -> Choice:
@@ -84,10 +74,27 @@ def _requested(reference: Reference, needed: Needed, today: date) -> Choice:
             why=f"it exists for {', '.join(image.platforms)}",
             hint=_alternatives(needed),
         )
-    for subdir in sorted(needed):
-        check_glibc(reference, image.glibc, subdir, needed)
+    short = [s for subdir in sorted(needed) if (s := _shortfall(reference, image.glibc, subdir, needed))]
+    if len(short) == 1:
+        raise BaseImageError(short[0], hint=_alternatives(needed))
+    if short:
+        problems = [Problem(what) for what in short]
+        raise BaseImageError(f"{name} is too old", problems=problems, hint=_alternatives(needed))
     reason = f"{image}: asked for with --base; {_because(needed)}"
     return Choice(reference, image, reason, _notes(image, today))
+
+
+def _shortfall(reference: Reference, glibc: str, subdir: str, needed: Needed) -> str | None:
+    """What the image lacks for the packages of one platform, if anything."""
+    need = needed.get(subdir)
+    if need is None:
+        return None
+    try:
+        if catalog.version(glibc) >= catalog.version(need[0]):
+            return None
+    except ValueError:
+        pass  # not a version: not enough
+    return f"{reference.familiar} has glibc {glibc}, but {need[1]} needs {need[0]} on {subdir}"
 
 
 def _fits(image: KnownImage, needed: Needed) -> bool:
