@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -139,7 +140,7 @@ def lock(
     """
     from envpack import config, pipeline
 
-    stdin = click.get_binary_stream("stdin").read() if source == "-" else None
+    stdin = sys.stdin.buffer.read() if source == "-" else None
     reading: dict[str, Any] = {"directory": Path(), "stdin": stdin, **options}
     if check:
         _report(
@@ -206,18 +207,26 @@ def build(name: str | None, as_json: bool, quiet: bool, **options: Any) -> None:
 @envpack.command("run", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.argument("image", type=click.Path(path_type=Path))
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def run_image(image: Path, arguments: tuple[str, ...]) -> None:
+@click.option(
+    "-B", "--bind", "binds", multiple=True, help="Show a folder in the image: SOURCE[:DESTINATION[:ro]]."
+)
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing of how it is run.")
+def run_image(image: Path, arguments: tuple[str, ...], binds: tuple[str, ...], quiet: bool) -> None:
     """Run python in IMAGE with ARGUMENTS, through Apptainer where there is one, else without.
 
     \b
     envpack run images/NAME.sif script.py --its-own options
+
+    Options of envpack stand before IMAGE; all that follows it belongs to the program.
     """
     from envpack import pipeline
-    from envpack.cli.progress import reporter
+    from envpack.cli.progress import Lines
+    from envpack.progress import Quiet
 
-    with reporter(quiet=False) as progress:
-        code = pipeline.run(image, arguments, progress=progress)
-    raise click.exceptions.Exit(code)
+    shown = [pipeline.parse_bind(text) for text in binds]
+    # Lines even on a terminal, which belongs to the program that runs.
+    progress = Quiet() if quiet else Lines(sys.stderr)
+    raise click.exceptions.Exit(pipeline.run(image, arguments, binds=shown, progress=progress))
 
 
 def _source_date_epoch() -> int | None:

@@ -13,8 +13,12 @@ from envpack.recipe import Recipe
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A finished image. ``size`` and ``content`` in bytes: the file itself, and all files inside it."""
+    """A finished image. ``size`` and ``content`` in bytes: the file itself, and all files inside it.
 
+    ``recipe`` is the one it was built from, completed with the imports of its test.
+    """
+
+    recipe: Recipe
     path: Path
     size: int
     sha256: str

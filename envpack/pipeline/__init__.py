@@ -11,7 +11,7 @@ The functions read clocks and settings, so that nothing below has to; they print
 from envpack.pipeline.build import Built, build
 from envpack.pipeline.lock import Checked, Locked, LockedPlatform, RequestedPackage, check, lock
 from envpack.pipeline.project import image_path, lock_path, recipe_folder
-run = None
+from envpack.run import parse_bind, run
 
 __all__ = [
     "Built",
@@ -24,6 +24,7 @@ __all__ = [
     "image_path",
     "lock",
     "lock_path",
+    "parse_bind",
     "recipe_folder",
     "run",
 ]

@@ -86,7 +86,7 @@ def build(
         engine = NativeEngine(cache, downloader, registry, progress, options)
         image = engine.build(lock, recipe, output, ledger)
     folder = recipe_folder(directory, recipe.name)
-    return Built(recipe.name, recipe.platform.subdir, image, _write_recipes(folder, recipe, lock))
+    return Built(recipe.name, recipe.platform.subdir, image, _write_recipes(folder, image.recipe, lock))
 
 
 def recipe_of(lock: Lockfile, path: Path, subdir: str | None, epoch: int | None) -> Recipe:

@@ -92,7 +92,8 @@ class NativeEngine:
                 parts = self._link(linker, packages, ledger)
             modules = self._imports(lock, recipe, parts, linker.site_packages)
             recipe = replace(recipe, imports=modules)
-            return self._write(segments, base, parts, recipe, manifest, output, ledger)
+            deffile = apptainer_def.render(recipe, lock.for_platform(recipe.platform.subdir))
+            return self._write(segments, base, parts, recipe, deffile, manifest, output, ledger)
 
     def _download(self, packages: Sequence[LockedPackage]) -> dict[LockedPackage, Path]:
         archives = {p: self._cache.archive(p.sha256, p.filename) for p in packages}
@@ -153,13 +154,13 @@ class NativeEngine:
         base: Path,
         parts: dict[LockedPackage, _Part],
         recipe: Recipe,
+        deffile: str,
         manifest: Manifest,
         output: Path,
         ledger: Ledger,
     ) -> Image:
         """Segments and metadata become the image."""
         variables = _variables(manifest)
-        deffile = apptainer_def.render(recipe, tuple(parts))
         specs = [name for name, _ in recipe.packages]
         own = [
             *singularity_d.entries(recipe, deffile, variables),
@@ -190,7 +191,7 @@ class NativeEngine:
             size, digest = _hash(out)
         owners = ["the mount points", "the base image", *(p.owner for p in parts.values()), "envpack"]
         _report(made, owners, recipe, ledger)
-        return Image(output, size, digest, made.files, made.directories, made.content_size)
+        return Image(recipe, output, size, digest, made.files, made.directories, made.content_size)
 
 
 def _variables(manifest: Manifest) -> dict[str, str]:
