@@ -34,11 +34,12 @@ _TOKEN = re.compile(r"[!-~]+\Z")
 class Authorize(Protocol):
     """Gives the ``Authorization`` header for a host with a scheme of its own (container registries).
 
-    Called with ``None`` before the first try and with the ``WWW-Authenticate`` header after a 401;
-    ``None`` as the answer means that there is nothing to send.
+    Called without a challenge before the first try; after a 401 with the ``WWW-Authenticate`` header and
+    the value that was refused, which another thread may have renewed meanwhile. ``None`` as the answer
+    means that there is nothing to send.
     """
 
-    def __call__(self, challenge: str | None) -> str | None:
+    def __call__(self, challenge: str | None = None, refused: str | None = None) -> str | None:
         """The header's value."""
 
 
@@ -205,16 +206,16 @@ class HttpClient:
         import urllib3
 
         try:
-            response = self._send(target, headers, authorize(None) if authorize else None, form)
+            first = authorize() if authorize else None
+            response = self._send(target, headers, first, form)
             if response.status_code == 401 and authorize:
-                renewed = authorize(response.headers.get("WWW-Authenticate", ""))
+                renewed = authorize(response.headers.get("WWW-Authenticate", ""), first)
                 if renewed:
                     response.close()
                     response = self._send(target, headers, renewed, form)
         except (requests.RequestException, urllib3.exceptions.HTTPError, UnicodeError, OSError) as error:
-            raise unanswered(
-                error, target, self._timeout
-            ) from None  # its text holds the URL with its secrets
+            # from None: the libraries' texts hold the URL with its secrets
+            raise unanswered(error, target, self._timeout) from None
         try:
             if response.status_code not in accept:
                 known = netloc(target.actual) in self.config.credentials

@@ -20,7 +20,7 @@ from urllib.parse import urlencode, urlsplit
 from envpack.bases import docker_config
 from envpack.bases.docker_config import Login
 from envpack.errors import NetworkError, ProgramError
-from envpack.http_client import HttpClient, basic
+from envpack.http_client import Authorize, HttpClient, basic
 from envpack.http_errors import is_loopback, redact
 
 _SCHEME = re.compile(r"\s*,?\s*([A-Za-z][A-Za-z0-9-]*)(?=\s|,|\Z)")
@@ -75,10 +75,10 @@ class Authentication:
         self._current: str | None = None
         self._lock = threading.Lock()
 
-    def __call__(self, challenge: str | None) -> str | None:
+    def __call__(self, challenge: str | None = None, refused: str | None = None) -> str | None:
         """See :class:`envpack.http_client.Authorize`. Raises :class:`NetworkError` when logging in fails."""
         with self._lock:
-            if challenge is not None:
+            if challenge is not None and self._current == refused:
                 self._current = self._answer(challenges(challenge))
             return self._current
 
@@ -111,7 +111,7 @@ class Authentication:
         else:
             url = f"{realm}{'&' if '?' in realm else '?'}{urlencode(query)}"
             value = basic(login.username, login.password) if login else None
-            answer = self._http.get(url, authorize=lambda challenge: None if challenge else value)
+            answer = self._http.get(url, authorize=_fixed(value))
         try:
             data = json.loads(answer.body)
             token = data.get("token") or data.get("access_token")
@@ -134,3 +134,12 @@ class Authentication:
         except ProgramError as error:
             self._http.progress.note(f"{error.what}; going on without a login")
             return None
+
+
+def _fixed(value: str | None) -> Authorize:
+    """An authorization that no challenge changes."""
+
+    def authorize(challenge: str | None = None, refused: str | None = None) -> str | None:  # noqa: ARG001 protocol
+        return None if challenge else value
+
+    return authorize

@@ -172,7 +172,7 @@ def test_no_authorization_for_another_origin(server: Scripted, other: Scripted, 
     assert "authorization" not in other.asked[0].headers
 
     client = downloader()
-    client.get(url, authorize=lambda challenge: "Bearer hush")
+    client.get(url, authorize=lambda challenge=None, refused=None: "Bearer hush")
     assert server.asked[-1].headers["authorization"] == "Bearer hush"
     assert "authorization" not in other.asked[-1].headers
 
@@ -260,7 +260,7 @@ def test_a_challenge_is_answered_once(server: Scripted, downloader: Make) -> Non
     url = server.on("/a", Reply(401, headers={"WWW-Authenticate": "Magic x=1"}), Reply(200, b"in"))
     seen = []
 
-    def authorize(challenge: str | None) -> str | None:
+    def authorize(challenge: str | None = None, refused: str | None = None) -> str | None:
         seen.append(challenge)
         return None if challenge is None else "Magic word"
 
