@@ -48,6 +48,7 @@ def solve(
     versions = {platform: glibc if isinstance(glibc, str) else glibc[platform] for platform in wanted}
     asked = conda_lock.requirements(spec)
     chosen: dict[str, tuple[CondaRecord, ...]] = {}
+    aims: dict[str, pip_solver.Target] = {}
     wheels_of: dict[str, tuple[PipRecord, ...]] = dict.fromkeys(wanted, ())
     if solver is None:
         embedded = CondaSolver(spec.channels, asked, config)
@@ -60,12 +61,15 @@ def solve(
     def conda(platform: str) -> tuple[CondaRecord, ...]:
         with progress.step(f"Solving conda packages for {platform}"):
             chosen[platform] = _checked(ask(platform, versions[platform]))
+        if spec.pip:
+            aims[platform] = pip_solver.target(platform, chosen[platform], versions[platform])
         return chosen[platform]
 
     def pip(platform: str) -> tuple[PipRecord, ...]:
         with progress.step(f"Solving pip packages for {platform}"):
-            aim = pip_solver.target(platform, chosen[platform], versions[platform])
-            wheels_of[platform] = pip_solver.solve(spec.pip, spec.pip_options, chosen[platform], aim, ledger)
+            wheels_of[platform] = pip_solver.solve(
+                spec.pip, spec.pip_options, chosen[platform], aims[platform], ledger
+            )
         return wheels_of[platform]
 
     lock = conda_lock.make_lock(spec, wanted, conda, pip)

@@ -14,6 +14,7 @@ import os
 import shutil
 import tempfile
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -139,7 +140,10 @@ def _dependencies(spec: EnvSpec, platform: str) -> list[Dependency]:
         except (ValueError, RuntimeError) as error:
             problems.append(Problem(f"{requirement.text!r}: {error}", requirement.where))
             continue
-        if evaluate_marker(dependency.markers, platform):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it looks at sys_platform only; uv looks at all markers
+            applies = evaluate_marker(dependency.markers, platform)
+        if applies:
             found[dependency.manager, dependency.name] = dependency
     if problems:
         raise SolveError("conda-lock cannot read all requirements", problems=problems)

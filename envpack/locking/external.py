@@ -49,16 +49,19 @@ class ExternalSolver:
         answer = _answer(done.stdout)
         if done.returncode != 0 or answer is None or not answer.get("success", True):
             raise self._failure(answer, done.stderr.decode("utf-8", "replace"), platform)
-        actions = answer.get("actions", {})
-        fetched = {item["name"]: item for item in actions.get("FETCH", [])}
-        missing = [item["name"] for item in actions.get("LINK", []) if item["name"] not in fetched]
+        try:
+            records, missing = _records(answer)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ProgramError(
+                f"{self._program} gave no answer that can be read", why=f"{type(error).__name__}: {error}"
+            ) from error
         if missing:
             raise ProgramError(
                 f"{self._program} does not describe all packages",
                 why=f"without a description: {', '.join(sorted(missing))}",
                 hint="Leave --solver away, or clean the program's package cache.",
             )
-        return tuple(sorted((_record(item) for item in fetched.values()), key=lambda r: r.name))
+        return records
 
     def _failure(self, answer: dict[str, Any] | None, said: str, platform: str) -> Exception:
         why = said.strip()
@@ -104,6 +107,14 @@ def _answer(output: bytes) -> dict[str, Any] | None:
     except json.JSONDecodeError:
         return None
     return answer if isinstance(answer, dict) else None
+
+
+def _records(answer: dict[str, Any]) -> tuple[tuple[CondaRecord, ...], list[str]]:
+    """The packages that an answer describes, and the names of those that it only links."""
+    actions = answer.get("actions", {})
+    fetched = {item["name"]: item for item in actions.get("FETCH", [])}
+    missing = [item["name"] for item in actions.get("LINK", []) if item["name"] not in fetched]
+    return tuple(sorted((_record(item) for item in fetched.values()), key=lambda r: r.name)), missing
 
 
 def _record(item: dict[str, Any]) -> CondaRecord:

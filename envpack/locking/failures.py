@@ -6,7 +6,7 @@ import re
 
 from envpack.errors import Problem
 
-_STATUS = re.compile(r"\((?P<status>[45]\d\d) ?(?P<reason>[^)]*)\)")
+_STATUS = re.compile(r"(?<![\d:])(?P<status>[45]\d\d) [A-Z]|\((?P<bare>[45]\d\d) ?\)")
 _URL = re.compile(r"https?://[^\s'\"`()<>]+")
 _SECRET = re.compile(r"(?<=://)[^/@\s]+@|(?<=/t/)[^/\s]+(?=/)")
 _CAUSES: tuple[tuple[str, str, str], ...] = (
@@ -38,7 +38,7 @@ def network_problem(text: str, subject: str) -> Problem | None:
     if "could not find subdir" in text:
         return Problem(f"{subject} does not exist", why=why, hint="Check the spelling of its name.")
     if match := _STATUS.search(text):
-        status = int(match["status"])
+        status = int(match["status"] or match["bare"])
         return Problem(f"{subject} {_said(status)}", why=why, hint=_advice(status))
     lowered = text.lower()
     for mark, said, advice in _CAUSES:

@@ -25,7 +25,7 @@ from envpack import process
 from envpack.errors import NetworkError, Problem, SolveError
 from envpack.ledger import Action, Ledger
 from envpack.locking import stubs, wheels
-from envpack.locking.channels import unset_variables
+from envpack.locking.channels import expand, unset_variables
 from envpack.locking.failures import cleaned, first_url, network_problem
 from envpack.locking.solver import CondaRecord
 from envpack.spec import PipOptions, Requirement
@@ -46,6 +46,8 @@ _NO_EXTRA = re.compile(
 _NO_WHEEL = re.compile(
     r"\b(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)(?P<version>[=<>!~]=?[^\s,]*)? has no (?:usable )?wheels"
 )
+# uv goes on without an index that refuses it, and says so in a hint only.
+_NETWORK = ("Failed to fetch", "could not be queried", "returned a 403")
 _ABSENT = re.compile(r"\b(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*) was not found in ")
 
 
@@ -118,7 +120,9 @@ def solve(
         folder = Path(name)
         (folder / "requirements.in").write_text(_requirements_text(requirements, options), "utf-8")
         (folder / "conda.txt").write_text("".join(f"{x}\n" for x in stubs.write(given, folder)), "utf-8")
-        done = process.run(_command(folder, aim, options), env=_environment(), cwd=folder, timeout=SECONDS)
+        done = process.run(
+            _command(folder, aim, options), env=_environment(options), cwd=folder, timeout=SECONDS
+        )
         said = done.stderr.decode("utf-8", "replace")
         if done.returncode != 0:
             raise _failure(said, requirements, given, aim)
@@ -144,15 +148,21 @@ def _command(folder: Path, aim: Target, options: PipOptions) -> list[str | Path]
     return command
 
 
-def _environment() -> dict[str, str]:
-    """The user's environment, with uv kept from fetching an interpreter of its own."""
-    return {**os.environ, "UV_PYTHON_DOWNLOADS": "never", "NO_COLOR": "1"}
+def _environment(options: PipOptions) -> dict[str, str]:
+    """The user's environment, with uv kept from fetching an interpreter of its own.
+
+    The index goes this way because uv's own variables would win over one in the requirements; unlike an
+    argument it is not shown to other users, and it may hold a password by now.
+    """
+    environment = {**os.environ, "UV_PYTHON_DOWNLOADS": "never"}
+    if options.index_url:
+        environment["UV_DEFAULT_INDEX"] = expand(options.index_url)
+    return environment
 
 
 def _requirements_text(requirements: Sequence[Requirement], options: PipOptions) -> str:
     """The input for uv; URLs keep their ``${VARIABLES}``, which uv fills in."""
-    lines = [f"--index-url {options.index_url}"] if options.index_url else []
-    lines += [f"--extra-index-url {url}" for url in options.extra_index_urls]
+    lines = [f"--extra-index-url {url}" for url in options.extra_index_urls]
     lines += [f"--find-links {url}" for url in options.find_links]
     lines += [requirement.text for requirement in requirements]
     return "".join(f"{line}\n" for line in lines)
@@ -253,7 +263,7 @@ def _failure(
 ) -> SolveError | NetworkError:
     """The message of uv as an error: by cause, and without the paths of stand-in wheels."""
     text = _STUB.sub(lambda match: match["name"], said)
-    if "No solution found" not in text:
+    if any(mark in text for mark in _NETWORK):
         url = first_url(text)
         subject = f"the package index at {urlsplit(url).hostname}" if url else "the package index"
         if problem := network_problem(text, subject):

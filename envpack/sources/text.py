@@ -7,7 +7,7 @@ from pathlib import Path
 
 from envpack.errors import Location, SourceError
 
-MAX_BYTES = 4 * 1024 * 1024  # the longest environment files seen in the wild have some 100 KiB
+MAX_BYTES = 512 * 1024  # the longest environment files seen in the wild have some 50 KiB
 
 
 def read_text(path: Path, shown: str) -> str:
@@ -37,7 +37,7 @@ def decode(data: bytes, shown: str) -> str:
     """
     if len(data) > MAX_BYTES:
         raise SourceError(
-            f"{shown} is longer than {MAX_BYTES // 1024 // 1024} MiB", why="no environment file is as long"
+            f"{shown} is longer than {MAX_BYTES // 1024} KiB", why="no environment file is as long"
         )
     encoding = _encoding(data)
     try:

@@ -35,7 +35,7 @@ def test_other_encodings_are_refused_with_the_line() -> None:
 
 
 def test_a_file_too_long_is_refused() -> None:
-    with pytest.raises(SourceError, match="longer than 4 MiB"):
+    with pytest.raises(SourceError, match="longer than 512 KiB"):
         decode(b" " * (MAX_BYTES + 1), "env.yml")
 
 
