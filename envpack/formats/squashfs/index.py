@@ -293,7 +293,11 @@ def _unpack(plain: bytes) -> _Sections:
     paths = path_bytes.split(b"\0")[:-1]
     targets = bytes(section(target_size)).split(b"\0")[:-1]
     if len(paths) != entries:
-        raise ValueError("the index holds too few paths")
+        raise ValueError("the index holds another number of paths")
+    if any(len(path) > layout.NAME_MAX and _has_long_name(path) for path in paths):
+        raise ValueError("the index holds a name that is too long")
+    if not all(0 < len(target) <= layout.TARGET_MAX for target in targets):
+        raise ValueError("the index holds an impossible symlink target")
     xattrs = []
     for _ in range(sets):
         (count,) = _ATTRIBUTES.unpack(section(_ATTRIBUTES.size))
@@ -306,13 +310,19 @@ def _unpack(plain: bytes) -> _Sections:
     return paths, records, content_records, fragment_records, packed_words, targets, xattrs
 
 
+def _has_long_name(path: bytes) -> bool:
+    return any(len(name) > layout.NAME_MAX for name in path.split(b"/"))
+
+
 def _impossible(index: Index) -> str | None:
     """Why an index with the right checksum still cannot be one of ours, if so: an edited cache."""
     limits = {layout.FILE: len(index.contents), layout.SYMLINK: len(index.targets)}
     sets = len(index.xattrs)
-    for number, (kind, mode, _, _, _, reference, xattrs) in enumerate(index.records):
-        if kind not in KINDS or mode > 0o7777 or (xattrs >= sets and xattrs != layout.NONE32):
+    for number, (kind, mode, _, _, mtime, reference, xattrs) in enumerate(index.records):
+        if kind not in KINDS or mode > 0o7777 or not NO_MTIME <= mtime <= layout.NONE32:
             return f"its entry {number} is impossible"
+        if xattrs >= sets and xattrs != layout.NONE32:
+            return f"its entry {number} refers to nothing"
         if kind <= layout.SYMLINK and reference >= limits.get(kind, number if kind == HARDLINK else 1):
             return f"its entry {number} refers to nothing"
         if kind == HARDLINK and index.records[reference][0] == layout.DIRECTORY:

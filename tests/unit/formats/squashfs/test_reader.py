@@ -66,7 +66,7 @@ def test_the_plain_image_is_read(plain: bytes) -> None:
     assert read_all(plain) == 7
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_changed_bytes_are_survived(plain: bytes, data: st.DataObject) -> None:
     start = data.draw(st.sampled_from([0, layout.SUPERBLOCK.unpack_from(plain)[15]]), "region")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import tracemalloc
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,7 +17,11 @@ from hypothesis import strategies as st
 
 from envpack.entry import Entry, Kind, directory, file, symlink
 from envpack.errors import IntegrityError
+from envpack.formats.squashfs import index as index_module
+from envpack.formats.squashfs import layout
+from envpack.formats.squashfs.image import assemble
 from envpack.formats.squashfs.index import read_index, verify
+from envpack.formats.squashfs.reader import Squashfs
 from envpack.formats.squashfs.segment import write_segment
 from tests.unit.formats.squashfs.trees import BLOCK, SMALL, everything, pattern, segment, trees
 
@@ -140,3 +147,56 @@ def test_every_cut_is_found(tmp_path_factory: pytest.TempPathFactory, size: int)
 def test_a_missing_segment_is_told(tmp_path: Path) -> None:
     with pytest.raises(IntegrityError, match="is damaged"):
         read_index(tmp_path / "none")
+
+
+def edited(position: int, new: bytes) -> bytes:
+    """A segment whose index was changed by someone who put the checksums right."""
+    footer_at = len(DAMAGED) - index_module._FOOTER_SIZE
+    fields = list(index_module._FOOTER.unpack_from(DAMAGED, footer_at))
+    data_size, packed_size = fields[4:6]
+    plain = bytearray(zlib.decompress(DAMAGED[data_size : data_size + packed_size]))
+    position %= len(plain)
+    plain[position : position + len(new)] = new
+    packed = zlib.compress(plain)
+    fields[5:7] = len(packed), len(plain)
+    footer = index_module._FOOTER.pack(*fields)
+    return DAMAGED[:data_size] + packed + footer + hashlib.sha256(packed + footer).digest()
+
+
+@settings(max_examples=100, deadline=None)
+@given(position=st.integers(0, 10_000), new=st.binary(min_size=1, max_size=4) | st.just(b"\xff" * 4))
+def test_edited_caches_are_survived(
+    tmp_path_factory: pytest.TempPathFactory, position: int, new: bytes
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "edited"
+    path.write_bytes(edited(position, new))
+    out = io.BytesIO()
+    with suppress(IntegrityError):
+        list(read_index(path).entries())
+        assemble(out, 0, [path], SMALL, 0)
+        for entry in Squashfs(out).entries():
+            for _, _ in zip(entry.chunks, range(100), strict=False):
+                pass
+
+
+@pytest.mark.parametrize("path", [b"../x", b"a/../b", b"/a", b"a//b", b".", b"a/.", b"", b"a/" + b"b" * 256])
+def test_unsafe_paths_of_edited_caches_are_refused(tmp_path: Path, path: bytes) -> None:
+    out = io.BytesIO()
+    record = index_module.Record(layout.FIFO, 0o644, 0, 0, 0, 0, layout.NONE32)
+    index_module.write_index(
+        out,
+        block_size=BLOCK,
+        compression_id=6,
+        data_size=0,
+        data_digest=bytes(32),
+        paths=[b"fine", path, b"fine.too"],
+        records=[record] * 3,
+        contents=[],
+        fragments=[],
+        words=[],
+        targets=[],
+        xattrs=[],
+    )
+    (tmp_path / "segment").write_bytes(out.getvalue())
+    with pytest.raises(IntegrityError, match=r"unsafe path|too long"):
+        read_index(tmp_path / "segment")

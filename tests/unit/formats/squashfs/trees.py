@@ -176,7 +176,7 @@ def everything() -> list[Entry]:
         Entry("folder/link", Kind.SYMLINK, 0o777, target="../data"),
         Entry("folder/linked", Kind.HARDLINK, 0, target="folder/link"),
         Entry("null", Kind.CHARACTER_DEVICE, 0o666, device=(1, 3)),
-        Entry("disk", Kind.BLOCK_DEVICE, 0o660, device=(259, 0x12345), xattrs=(("user.d", b""),)),
+        Entry("disk", Kind.BLOCK_DEVICE, 0o660, device=(259, 0x12345), xattrs=(("trusted.d", b""),)),
         Entry("pipe", Kind.FIFO, 0o644),
         Entry("socket", Kind.SOCKET, 0o755),
         *(Entry("/".join(["deep"] * depth), Kind.DIRECTORY, 0o755) for depth in range(1, 60)),
