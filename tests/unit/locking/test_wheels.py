@@ -1,7 +1,7 @@
 """Which wheel a target takes."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from packaging.tags import Tag
 
@@ -70,6 +70,7 @@ def test_the_glibc_a_wheel_needs(file: str, glibc: tuple[int, int] | None) -> No
     assert wheels.needed_glibc(f"https://host/{file}") == glibc
 
 
+@settings(max_examples=20, deadline=None)  # the machine may be busy
 @given(st.integers(17, 45), st.sampled_from(["x86_64", "aarch64"]))
 def test_no_tag_needs_more_than_the_target_has(glibc: int, machine: str) -> None:
     tags = wheels.supported_tags("3.12.1", machine, (2, glibc))

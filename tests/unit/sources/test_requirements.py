@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envpack.errors import Location
@@ -117,11 +117,13 @@ def test_a_file_that_includes_itself(tmp_path: Path) -> None:
     assert [str(p.where) for p in into.problems] == ["b.txt:1"]
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.text(alphabet=st.sampled_from("ab =<>[];#-\\\n'\"@:/.+")))
 def test_no_text_brings_the_reader_down(text: str) -> None:
     lines_of(text)
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.lists(st.text(alphabet=st.characters(exclude_characters="\\\n\r#", codec="ascii"))))
 def test_without_continuations_every_line_is_one(lines: list[str]) -> None:
     text = "\n".join(lines)
