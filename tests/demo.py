@@ -6,7 +6,6 @@ served on 127.0.0.1, and the same commands run. Results stay in ``.demo/``.
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import shutil
@@ -33,15 +32,15 @@ REAL = {
     "conda-forge": ("https://conda.anaconda.org/conda-forge/noarch/repodata.json.zst", 200),
     "Docker Hub": ("https://registry-1.docker.io/v2/", 401),
 }
-# Runs in the image; the last line is for this program.
+# Runs in the image; its last line is read by this program too.
 PROGRAM = """
-import json, os, sys
+import os, sys
 import humanize, IPython, matplotlib, numpy, pandas, scipy
 print("python", sys.version.split()[0], "in", sys.prefix)
 for module in (numpy, scipy, pandas, matplotlib, IPython, humanize):
     print(module.__name__, module.__version__)
 paths = [os.path.join(top, name) for top, _, names in os.walk(sys.prefix) for name in names]
-print(json.dumps([len(paths), sum(os.lstat(path).st_size for path in paths)]))
+print(len(paths), "files,", sum(os.lstat(path).st_size for path in paths), "bytes in", sys.prefix)
 """
 
 
@@ -131,8 +130,8 @@ def envpack(project: Path, environment: dict[str, str], *arguments: str) -> str:
 
 def inspected(output: str) -> tuple[int, int]:
     """How many files, and bytes in them, the program in the image counted."""
-    files, size = json.loads(output.splitlines()[-1])
-    return files, size
+    files, _, size, *_ = output.splitlines()[-1].split()
+    return int(files), int(size)
 
 
 if __name__ == "__main__":
