@@ -23,7 +23,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import urlsplit
 
 from envpack.errors import ConfigError, Location, Problem
@@ -132,17 +132,17 @@ class _Reader:
         registries = {}
         for host, value in self._table(data.get("registries", {}), "registries").items():
             key = f'registries."{host}"'
-            table = self._table(value, key)
-            self._known(table, key, ("mirror",))
-            registries[host] = self._url(table.get("mirror"), f"{key}.mirror")
-        credentials = {
-            host.lower().removesuffix(":443"): self._credential(value, f'credentials."{host}"')
-            for host, value in self._table(data.get("credentials", {}), "credentials").items()
-        }
+            if self._is_table(value, key):
+                self._known(value, key, ("mirror",))
+                registries[host] = self._url(value.get("mirror"), f"{key}.mirror")
+        credentials = {}
+        for host, value in self._table(data.get("credentials", {}), "credentials").items():
+            key = f'credentials."{host}"'
+            if self._is_table(value, key):
+                credentials[host.lower().removesuffix(":443")] = self._credential(value, key)
         return Config(Path(cache).absolute(), mirrors, registries, credentials)
 
-    def _credential(self, value: object, key: str) -> Credential:
-        table = self._table(value, key)
+    def _credential(self, table: dict[str, Any], key: str) -> Credential:
         fields = ("username", "password_env", "token_env")
         self._known(
             table,
@@ -170,10 +170,12 @@ class _Reader:
             self._wrong(what, hint or f"Known settings: {', '.join(known)}.")
 
     def _table(self, value: object, key: str) -> dict[str, Any]:
-        if isinstance(value, dict):
-            return value
-        self._wrong(f"{key} is not a table")
-        return {}
+        return value if self._is_table(value, key) else {}
+
+    def _is_table(self, value: object, key: str) -> TypeGuard[dict[str, Any]]:
+        if not isinstance(value, dict):
+            self._wrong(f"{key} is not a table")
+        return isinstance(value, dict)
 
     def _text(self, value: object, key: str) -> str:
         if isinstance(value, str) and value:

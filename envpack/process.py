@@ -44,7 +44,7 @@ def run(
     except (OSError, ValueError) as error:  # ValueError: a NUL in an argument
         raise ProgramError(f"cannot start {command[0]}", why=str(error)) from error
     except subprocess.TimeoutExpired as error:
-        raise ProgramError(f"{command[0]} did not end within {timeout:.0f} s") from error
+        raise ProgramError(f"{command[0]} did not end within {timeout:g} s") from error
 
 
 def start(command: Sequence[str | Path], *, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envpack.bases.authentication import challenges
+from envpack.bases.authentication import Authentication, challenges
+from envpack.config import Config
+from envpack.errors import NetworkError
+from envpack.http_client import HttpClient
 
 
 def parsed(header: str) -> list[tuple[str, dict[str, str]]]:
@@ -57,3 +62,11 @@ def test_nonsense_is_survived(header: str) -> None:
 def test_a_long_header_takes_no_time() -> None:
     assert challenges('Bearer realm="' + "\\" * 50_000)[0].scheme == "bearer"
     assert challenges("a=" * 50_000 + "," * 50_000) == ()
+
+
+def test_no_login_over_an_unencrypted_connection(tmp_path: Path) -> None:
+    http = HttpClient(Config(tmp_path))
+    asks = Authentication(http, "r.org", "https://r.org", "a/b", {"HOME": str(tmp_path)})
+    with pytest.raises(NetworkError, match="unencrypted") as caught:
+        asks('Bearer realm="http://tokens.invalid/t?key=hush"')
+    assert caught.value.why == "http://tokens.invalid/t?…"
