@@ -1,0 +1,55 @@
+"""What kind of image a file is, and where its file system begins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from envpack.errors import EngineError
+from envpack.formats import sif
+from envpack.platforms import PLATFORMS
+
+_SQUASHFS_MAGIC = b"hsqs"
+_SIF_MAGIC = b"SIF_MAGIC\0"
+_SIF_MAGIC_OFFSET = 32
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """An image: its absolute path, and the byte offset of the squashfs file system in it."""
+
+    path: Path
+    offset: int
+
+
+def open_image(path: Path) -> ImageFile:
+    """Look at the file ``path``: a SIF file or a bare squashfs image.
+
+    Raises :class:`EngineError` when it is neither, cannot be read or is of another architecture than this
+    machine, :class:`IntegrityError` when it is a damaged SIF file.
+    """
+    try:
+        path = path.resolve(strict=True)
+        with path.open("rb") as file:
+            head = file.read(_SIF_MAGIC_OFFSET + len(_SIF_MAGIC))
+    except FileNotFoundError:
+        raise EngineError(f"there is no image {path}", hint="Make one with `envpack build`.") from None
+    except OSError as error:
+        raise EngineError(f"cannot read the image {path}", why=str(error)) from error
+    if head.startswith(_SQUASHFS_MAGIC):
+        return ImageFile(path, 0)
+    if not head.endswith(_SIF_MAGIC):
+        raise EngineError(
+            f"{path} is not an image", why="it is neither a SIF file nor a squashfs file system"
+        )
+    found = sif.read(path)
+    partition = found.partition()
+    platform = next((p for p in PLATFORMS.values() if p.sif_architecture == found.architecture), None)
+    if platform is None or not platform.is_host:
+        name = platform.subdir if platform else f"the architecture with SIF's number {found.architecture}"
+        raise EngineError(
+            f"{path} cannot run on this machine",
+            why=f"it is an image for {name}",
+            hint="Build one for this machine with `envpack build --platform`.",
+        )
+    return ImageFile(path, partition.offset)
