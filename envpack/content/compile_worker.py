@@ -32,11 +32,13 @@ def _source_hash(source: bytes) -> bytes:
 def _settle() -> None:
     """Bring the interpreter into the state in which marshal's output depends on the source alone.
 
-    marshal writes whether a string is interned, and strings of one character live as long as the
-    interpreter: the first ``from x import *`` interns "*" for every source after it. Before 3.11 the output
-    also depends on which strings other modules have interned, so all are loaded that compiling could load.
+    marshal writes whether a string is interned, and strings of one Latin-1 character live as long as the
+    interpreter: the first ``from x import *`` interns "*" for every source after it, the first variable
+    named "\N{LATIN SMALL LETTER E WITH ACUTE}" that letter. (ASCII letters are always interned.) Before 3.11
+    the output also depends on which strings other modules have interned, so all are loaded that compiling
+    could load.
     """
-    for text in ("", "*"):
+    for text in ("", "*", *filter(str.isidentifier, map(chr, range(0x80, 0x100)))):
         sys.intern(text)
     if sys.version_info >= (3, 11):
         return

@@ -5,8 +5,8 @@
     conda-meta/history                   which packages were installed, and what was asked for
 
 Schema: https://github.com/conda/schemas (prefix-record). Paths of the machine that linked the package
-(``extracted_package_dir``, ``package_tarball_full_path``, ``link.source``) are left out: the image is to be
-the same wherever it is built.
+(``extracted_package_dir``, ``package_tarball_full_path``, ``link``) are left out: the image is to be the
+same wherever it is built.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from envpack.entry import Entry, file
 from envpack.lockfile import LockedPackage
 
 PathType = Literal["hardlink", "softlink", "directory", "unix_python_entry_point", "pyc_file"]
-_COPY = 3  # conda's LinkType: 1 hard link, 2 soft link, 3 copy
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +73,6 @@ def entry(
         "size": size,
         "files": [p.path for p in listing],
         "paths_data": {"paths_version": 1, "paths": [p.to_json() for p in listing]},
-        "link": {"type": _COPY},
         "requested_spec": requested[0] if requested else "",
         "requested_specs": list(requested),
     }
