@@ -5,28 +5,17 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import shutil
 import stat
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from envpack import lockfile
 from envpack.formats import sif
-from tests.conftest import Served
-from tests.standins.settings import config_toml
 
 pytestmark = pytest.mark.engines
 
-ENVIRONMENT = """\
-name: data-stack
-channels: [conda-forge]
-dependencies: [python, numpy, scipy, pandas, matplotlib, ipython, pip: [humanize, rich]]
-"""
 APPTAINER = shlex.split(os.environ.get("ENVPACK_TEST_APPTAINER", "apptainer"))
 
 
@@ -38,38 +27,6 @@ def run(*command: str | Path, check: bool = True, **variables: str) -> subproces
     if check:
         assert done.returncode == 0, f"{command}: {done.stdout}\n{done.stderr}"
     return done
-
-
-@pytest.fixture(scope="module")
-def project(data_channel: Served, registry: Served) -> Iterator[Path]:
-    """A folder in which the two commands were typed; in /tmp, which the unprivileged user sees too."""
-    folder = Path(tempfile.mkdtemp(prefix="envpack-image-", dir="/tmp"))
-    folder.chmod(0o755)
-    try:
-        (folder / "environment.yml").write_text(ENVIRONMENT)
-        settings = folder / "config.toml"
-        settings.write_text(config_toml(folder / "cache", data_channel.url, registry.url))
-        for command in ("lock", "build"):
-            done = subprocess.run(
-                [sys.executable, "-m", "envpack", command],
-                cwd=folder, env={**os.environ, "ENVPACK_CONFIG": str(settings)},
-                capture_output=True, text=True, check=False,
-            )  # fmt: skip
-            assert done.returncode == 0, done.stderr
-        yield folder
-    finally:
-        shutil.rmtree(folder)
-
-
-@pytest.fixture(scope="module")
-def image(project: Path) -> Path:
-    return project / "images" / "data-stack.sif"
-
-
-@pytest.fixture(scope="module")
-def versions(project: Path) -> dict[str, str]:
-    lock = lockfile.read(project / "lockfiles" / "data-stack.conda-lock.yml")
-    return {p.name: p.version for p in lock.packages}
 
 
 def apptainer(*arguments: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
