@@ -49,8 +49,12 @@ def network_problem(text: str, subject: str) -> Problem | None:
 
 def cleaned(text: str) -> str:
     """``text`` on one line and without passwords and tokens in URLs."""
-    joined = "; ".join(line.strip() for line in text.splitlines() if line.strip())
-    return _SECRET.sub("", joined)
+    return without_secrets("; ".join(line.strip() for line in text.splitlines() if line.strip()))
+
+
+def without_secrets(text: str) -> str:
+    """``text`` with user names, passwords and tokens taken out of its URLs."""
+    return _SECRET.sub("", text)
 
 
 def first_url(text: str) -> str | None:

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from packaging.requirements import Requirement as Pep508
 from packaging.utils import canonicalize_name
 
 from envpack import platforms as _platforms
@@ -26,8 +25,8 @@ from envpack.errors import NetworkError, Problem, SolveError
 from envpack.ledger import Action, Ledger
 from envpack.locking import stubs, wheels
 from envpack.locking.channels import expand, unset_variables
-from envpack.locking.failures import cleaned, first_url, network_problem
 from envpack.locking.solver import CondaRecord
+from envpack.locking.uv_messages import extras_not_there, failure, requirements_by_name
 from envpack.spec import PipOptions, Requirement
 
 if sys.version_info >= (3, 11):
@@ -39,16 +38,8 @@ SECONDS = 900
 # The glibc minor versions among uv's --python-platform values; the nearest below the target's is used.
 _UV_MINORS = (17, 28, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40)
 _UV_MACHINES = ("x86_64", "aarch64")
-_STUB = re.compile(r"(?P<name>[A-Za-z0-9._-]+) @ file://\S+-py3-none-any\.whl")
-_NO_EXTRA = re.compile(
-    r"The package `(?P<name>[^ `]+) @ file://[^`]*` does not have an extra named `(?P<extra>[^`]+)`"
-)
-_NO_WHEEL = re.compile(
-    r"\b(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)(?P<version>[=<>!~]=?[^\s,]*)? has no (?:usable )?wheels"
-)
-# uv goes on without an index that refuses it, and says so in a hint only.
-_NETWORK = ("Failed to fetch", "could not be queried", "returned a 403")
-_ABSENT = re.compile(r"\b(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*) was not found in ")
+# Unknown names and packages without wheels come one a run; this many are looked for.
+MAX_ROUNDS = 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,18 +109,55 @@ def solve(
     given = stubs.from_conda(records)
     with tempfile.TemporaryDirectory(prefix="envpack-pip-") as name:
         folder = Path(name)
-        (folder / "requirements.in").write_text(_requirements_text(requirements, options), "utf-8")
         (folder / "conda.txt").write_text("".join(f"{x}\n" for x in stubs.write(given, folder)), "utf-8")
-        done = process.run(
-            _command(folder, aim, options), env=_environment(options), cwd=folder, timeout=SECONDS
-        )
-        said = done.stderr.decode("utf-8", "replace")
-        if done.returncode != 0:
-            raise _failure(said, requirements, given, aim)
+        code, said = _compile(folder, requirements, options, aim)
+        if code != 0:
+            raise _all_failures(said, folder, requirements, options, given, aim)
         data = tomllib.loads((folder / "pylock.envpack.toml").read_text("utf-8"))
     _note_extras(said, requirements, ledger)
     _note_given(requirements, given, ledger)
     return _chosen(data, given, aim)
+
+
+def _compile(
+    folder: Path, requirements: Sequence[Requirement], options: PipOptions, aim: Target
+) -> tuple[int, str]:
+    """Run uv in ``folder``; gives its exit code and what it said."""
+    (folder / "requirements.in").write_text(_requirements_text(requirements, options), "utf-8")
+    done = process.run(_command(folder, aim, options), env=_environment(options), cwd=folder, timeout=SECONDS)
+    return done.returncode, done.stderr.decode("utf-8", "replace")
+
+
+def _all_failures(
+    said: str,
+    folder: Path,
+    requirements: Sequence[Requirement],
+    options: PipOptions,
+    given: Mapping[str, str],
+    aim: Target,
+) -> SolveError | NetworkError:
+    """The failure that uv ``said``, with those that it would say next.
+
+    uv stops at the first requirement that nothing can meet: leave that out and ask again, as long as it
+    names another one.
+    """
+    first = failure(said, requirements, given, aim.python, aim.platform)
+    problems = list(first.problems)
+    blamed = {p.where for p in problems if p.where is not None}
+    for _ in range(MAX_ROUNDS):
+        left = [r for r in requirements if r.where not in blamed]
+        if not problems or not left or len(left) == len(requirements):
+            break
+        code, said = _compile(folder, left, options, aim)
+        if code == 0:
+            break
+        found = failure(said, left, given, aim.python, aim.platform).problems
+        places = {p.where for p in found if p.where is not None}
+        if not places:
+            break
+        problems += [p for p in found if p.where is not None]
+        blamed |= places
+    return type(first)(first.what, problems=problems, why=first.why, hint=first.hint)
 
 
 def _command(folder: Path, aim: Target, options: PipOptions) -> list[str | Path]:
@@ -228,12 +256,8 @@ def _without_userinfo(url: str) -> str:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="").geturl()
 
 
-def _names(requirements: Sequence[Requirement]) -> dict[str, Requirement]:
-    return {canonicalize_name(Pep508(r.text).name): r for r in requirements}
-
-
 def _note_given(requirements: Sequence[Requirement], given: Mapping[str, str], ledger: Ledger) -> None:
-    for name, requirement in _names(requirements).items():
+    for name, requirement in requirements_by_name(requirements).items():
         if name in given:
             ledger.add(
                 Action.REPLACED,
@@ -245,9 +269,8 @@ def _note_given(requirements: Sequence[Requirement], given: Mapping[str, str], l
 
 def _note_extras(said: str, requirements: Sequence[Requirement], ledger: Ledger) -> None:
     """Extras of packages that conda gives: which packages these mean, conda does not say."""
-    asked = _names(requirements)
-    for match in _NO_EXTRA.finditer(said):
-        name, extra = match["name"], match["extra"]
+    asked = requirements_by_name(requirements)
+    for name, extra in extras_not_there(said):
         requirement = asked.get(canonicalize_name(name))
         ledger.add(
             Action.NEEDS_YOU,
@@ -256,47 +279,3 @@ def _note_extras(said: str, requirements: Sequence[Requirement], ledger: Ledger)
             where=requirement.where if requirement else None,
             remedy=f"Ask for the packages that {name}[{extra}] needs by name.",
         )
-
-
-def _failure(
-    said: str, requirements: Sequence[Requirement], given: Mapping[str, str], aim: Target
-) -> SolveError | NetworkError:
-    """The message of uv as an error: by cause, and without the paths of stand-in wheels."""
-    text = _STUB.sub(lambda match: match["name"], said)
-    if any(mark in text for mark in _NETWORK):
-        url = first_url(text)
-        subject = f"the package index at {urlsplit(url).hostname}" if url else "the package index"
-        if problem := network_problem(text, subject):
-            return NetworkError(problem.what, why=problem.why, hint=problem.hint)
-    why = _explanation(text)
-    asked = _names(requirements)
-    problems = []
-    for pattern, told in (
-        (_ABSENT, "is not on the index"),
-        (_NO_WHEEL, f"has no wheel for python {aim.python} on {aim.platform}"),
-    ):
-        for match in pattern.finditer(text):
-            requirement = asked.get(canonicalize_name(match["name"]))
-            problem = Problem(f"{match['name']} {told}", requirement.where if requirement else None)
-            if problem not in problems:
-                problems.append(problem)
-    named = [name for name in given if re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", why)]
-    if named:
-        why += "".join(f"\n{name} {given[name]} is conda's choice" for name in named)
-    hint = "Relax one of the versions named here."
-    if problems:
-        hint = "Ask conda for these packages, or for another version or python."
-    return SolveError(
-        f"the pip requirements cannot be met on {aim.platform}", problems=problems, why=why, hint=hint
-    )
-
-
-def _explanation(text: str) -> str:
-    """The explanation in what uv said, without labels, advice and progress lines."""
-    lines = []
-    for line in text.splitlines():
-        stripped = line.strip()
-        if stripped.startswith(("hint:", "Resolved ", "warning:")) or not stripped:
-            continue
-        lines.append(re.sub(r"^(error|cause|Caused by):\s*|^[^\w`]+", "", stripped))
-    return cleaned("\n".join(lines)).replace("; ", "\n")

@@ -178,6 +178,19 @@ def test_a_package_without_wheels(index: Index) -> None:
     assert "Ask conda" in (error.hint or "")
 
 
+def test_everything_that_cannot_be_met_at_once(index: Index) -> None:
+    index.add("good")
+    index.add("source-only", sdist=True)
+    index.add("old", "1.0")
+    error = failed("absent", "good", "source-only", "old==9; python_version >= '3'", "missing>=1")
+    assert {(p.what, str(p.where)) for p in error.problems} == {
+        ("absent is not on the index", "environment.yml:1"),
+        ("source-only has no wheel for python 3.11.7 on linux-64", "environment.yml:3"),
+        ("old==9; python_version >= '3' has no such version on the index", "environment.yml:4"),
+        ("missing>=1 is not on the index", "environment.yml:5"),
+    }
+
+
 def test_a_package_with_wheels_for_others_only(index: Index) -> None:
     index.add("fast", tag="cp39-cp39-win_amd64")
     assert "fast" in str(failed("fast"))

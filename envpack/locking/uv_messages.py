@@ -1,0 +1,93 @@
+"""What uv says when it fails, read for its cause.
+
+uv explains itself in English sentences (PubGrub's derivations) on standard error; which requirement is to
+blame is found by the few phrases that end all of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from urllib.parse import urlsplit
+
+from packaging.requirements import Requirement as Pep508
+from packaging.utils import canonicalize_name
+
+from envpack.errors import NetworkError, Problem, SolveError
+from envpack.locking.failures import first_url, network_problem, without_secrets
+from envpack.spec import Requirement
+
+_NAME = r"(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)"
+_STUB = re.compile(rf"{_NAME} @ file://\S+-py3-none-any\.whl")
+_NO_EXTRA = re.compile(
+    rf"The package `{_NAME} @ file://[^`]*` does not have an extra named `(?P<extra>[^`]+)`"
+)
+_ABSENT = re.compile(rf"\b{_NAME} was not found in ")
+_NO_WHEEL = re.compile(rf"\b{_NAME}(?:[=<>!~]=?[^\s,]*)? has no (?:usable )?wheels")
+_NO_VERSION = re.compile(rf"\bthere (?:is|are) no versions? of {_NAME}(?P<version>[=<>!~]\S*)?")
+# uv goes on without an index that refuses it, and says so in a hint only.
+_NETWORK = ("Failed to fetch", "could not be queried", "returned a 403")
+
+
+def requirements_by_name(requirements: Sequence[Requirement]) -> dict[str, Requirement]:
+    """The requirements by normalised name."""
+    return {canonicalize_name(Pep508(r.text).name): r for r in requirements}
+
+
+def extras_not_there(said: str) -> list[tuple[str, str]]:
+    """The (package, extra) pairs that were asked of stand-in wheels, which have none."""
+    return [(match["name"], match["extra"]) for match in _NO_EXTRA.finditer(said)]
+
+
+def failure(
+    said: str, requirements: Sequence[Requirement], given: Mapping[str, str], python: str, platform: str
+) -> SolveError | NetworkError:
+    """What uv ``said`` as an error: by cause, and without the paths of stand-in wheels.
+
+    ``given`` are the names and versions that conda gives. The problems of a :class:`SolveError` are the
+    packages to blame, with their places where they were asked for directly.
+    """
+    text = _STUB.sub(lambda match: match["name"], said)
+    if any(mark in text for mark in _NETWORK):
+        url = first_url(text)
+        subject = f"the package index at {urlsplit(url).hostname}" if url else "the package index"
+        if problem := network_problem(text, subject):
+            return NetworkError(problem.what, why=problem.why, hint=problem.hint)
+    why = _explanation(text)
+    problems = _to_blame(why, requirements, f"has no wheel for python {python} on {platform}")
+    named = [name for name in given if re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", why)]
+    why += "".join(f"\n{name} {given[name]} is conda's choice" for name in named)
+    hint = "Relax one of the versions named here."
+    if problems:
+        hint = "Ask conda for these packages, or for another version or python."
+    return SolveError(
+        f"the pip requirements cannot be met on {platform}", problems=problems, why=why, hint=hint
+    )
+
+
+def _to_blame(why: str, requirements: Sequence[Requirement], no_wheel: str) -> list[Problem]:
+    asked = requirements_by_name(requirements)
+    problems: list[Problem] = []
+    for pattern, told in (
+        (_ABSENT, "is not on the index"),
+        (_NO_WHEEL, no_wheel),
+        (_NO_VERSION, "has no such version on the index"),
+    ):
+        for match in pattern.finditer(why):
+            requirement = asked.get(canonicalize_name(match["name"]))
+            what = f"{requirement.text if requirement else match['name']} {told}"
+            problem = Problem(what, requirement.where if requirement else None)
+            if problem not in problems:
+                problems.append(problem)
+    return problems
+
+
+def _explanation(text: str) -> str:
+    """The explanation in what uv said, without labels, advice and progress lines."""
+    lines = []
+    for line in text.splitlines():
+        stripped = line.strip()
+        if stripped.startswith(("hint:", "Resolved ", "warning:")) or not stripped:
+            continue
+        lines.append(re.sub(r"^(error|cause|Caused by):\s*|^[^\w`]+", "", stripped))
+    return without_secrets("\n".join(lines))

@@ -1,0 +1,44 @@
+"""Failure messages of downloads, told apart."""
+
+import pytest
+
+from envpack.locking.failures import cleaned, first_url, network_problem, without_secrets
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("HTTP status client error (401 Unauthorized) for url (http://h/x)", "refuses access (401)"),
+        ("returned a 403 Forbidden error", "refuses access (403)"),
+        ("(404 File not found) for url", "does not have it (404)"),
+        ("HTTP status server error (502 Bad Gateway)", "has a fault of its own (502)"),
+        ("HTTP status (418 I'm a teapot)", "refuses the request (418)"),
+        ("could not find subdir 'noarch'\nCaused by: (404 Not Found)", "does not exist"),
+        ("error sending request\nCaused by: operation timed out", "did not answer in time"),
+        ("error sending request\nCaused by: dns error\nCaused by: x", "cannot be found"),
+        ("tcp connect error\nCaused by: Connection refused (os error 111)", "refuses connections"),
+        ("tcp connect error\nCaused by: Network is unreachable", "cannot be reached"),
+        ("invalid peer certificate: UnknownIssuer", "has no certificate that this machine trusts"),
+        ("failed to parse repodata.json", "did not answer with package data"),
+    ],
+)
+def test_causes(text: str, said: str) -> None:
+    problem = network_problem(text, "the channel c")
+    assert problem is not None
+    assert problem.what == f"the channel c {said}"
+    assert problem.hint
+
+
+@pytest.mark.parametrize(
+    "text", ["Cannot solve the request", "error at http://127.0.0.1:500 Or so", "in 404 days"]
+)
+def test_other_failures_are_none_of_the_network(text: str) -> None:
+    assert network_problem(text, "c") is None
+
+
+def test_secrets_are_taken_out() -> None:
+    text = "at https://me:pw@host/t/tk-1/c\n  and http://pw@h/x"
+    assert without_secrets(text) == "at https://host/t//c\n  and http://h/x"
+    assert cleaned(text) == "at https://host/t//c; and http://h/x"
+    assert first_url("for url (http://h:1/x).") == "http://h:1/x"
+    assert first_url("nothing") is None
