@@ -79,7 +79,8 @@ def entry(
     if locked.md5:
         record["md5"] = locked.md5
     name = f"{index['name']}-{index['version']}-{index['build']}.json"
-    text = json.dumps(record, indent=2, sort_keys=True) + "\n"
+    # Not indented: json does that in Python, which for the paths of a large environment takes a second.
+    text = json.dumps(record, sort_keys=True, separators=(",", ":")) + "\n"
     return file(f"{prefix}/conda-meta/{name}", text.encode())
 
 
