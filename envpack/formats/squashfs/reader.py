@@ -54,6 +54,7 @@ class Squashfs:
         self._decompress = decompressor(compression_id)
         self._metadata = Metadata(self._image, self._decompress)
         self._ids = self._table(id_table, ids, layout.U32.size, "owner")
+        self._owners: dict[int, int] = {}
         self._fragments = self._table(fragment_table, fragments, layout.FRAGMENT.size, "fragment")
         self._xattrs: LookupTable | None = None
         self._xattr_pairs = 0
@@ -182,8 +183,9 @@ class Squashfs:
         )
 
     def _owner(self, index: int) -> int:
-        owner: int = layout.U32.unpack(self._ids.record(index))[0]
-        return owner
+        if index not in self._owners:
+            (self._owners[index],) = layout.U32.unpack(self._ids.record(index))
+        return self._owners[index]
 
     def _attributes(self, number: int) -> tuple[tuple[str, bytes], ...]:
         if self._xattrs is None:

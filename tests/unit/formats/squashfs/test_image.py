@@ -128,6 +128,21 @@ def test_the_bytes_do_not_depend_on_threads() -> None:
     assert one == four
 
 
+def test_files_and_memory_get_the_same_bytes(tmp_path: Path) -> None:
+    """Into a file the data is copied by the kernel, into memory by reading and writing."""
+    paths = [tmp_path / "a", tmp_path / "b"]
+    for number, path in enumerate(paths):
+        path.write_bytes(segment([file(f"{path.name}", pattern(20 * BLOCK + 1, number))]))
+    memory = io.BytesIO()
+    assemble(memory, 512, paths, SMALL, EPOCH)
+    with (tmp_path / "image").open("w+b") as out:
+        out.write(b"begin")
+        assembled = assemble(out, 512, paths, SMALL, EPOCH)
+        assert out.tell() == 512 + assembled.size
+        out.seek(512)
+        assert out.read() == memory.getvalue()[512:]
+
+
 def test_the_digest_stands_for_the_content() -> None:
     first = image([file("a", b"1")])[1].digest
     assert image([file("a", b"1")])[1].digest == first
@@ -199,6 +214,17 @@ def test_positions_beyond_4_gib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         assembled = assemble(out, 0, paths, SMALL, EPOCH)
         assert assembled.size > large
         assert Squashfs(out).read("late") == content
+
+
+def test_the_size_of_an_attribute_set() -> None:
+    """As squashfs-tools count it: full names, each with a NUL, and values."""
+    entry = Entry("a", Kind.FIFO, 0o644, xattrs=(("security.zz", b"1"), ("user.abc", b"12345")))
+    data, _ = image([entry, Entry("b", Kind.FIFO, 0o644, xattrs=entry.xattrs)])
+    table = Squashfs(io.BytesIO(data))._xattrs
+    assert table is not None
+    assert layout.XATTR_RECORD.unpack(table.record(0)) == (0, 2, 27)
+    with pytest.raises(IntegrityError, match="no attribute set 1"):
+        table.record(1)
 
 
 def test_xattrs_of_other_namespaces_are_told() -> None:

@@ -20,7 +20,7 @@ from envpack.errors import IntegrityError
 from envpack.formats.squashfs import index as index_module
 from envpack.formats.squashfs import layout
 from envpack.formats.squashfs.image import assemble
-from envpack.formats.squashfs.index import read_index, verify
+from envpack.formats.squashfs.index import Content, read_index, verify
 from envpack.formats.squashfs.reader import Squashfs
 from envpack.formats.squashfs.segment import write_segment
 from tests.unit.formats.squashfs.trees import BLOCK, SMALL, everything, pattern, segment, trees
@@ -56,6 +56,17 @@ def test_small_files_are_stored_side_by_side_by_path(tmp_path: Path) -> None:
     index = read_index(path)
     offsets = {p.decode(): index.contents[r[5]][6] for p, r in zip(index.paths, index.records, strict=True)}
     assert sorted(offsets, key=offsets.__getitem__) == sorted(names)
+
+
+@pytest.mark.parametrize(
+    ("size", "words", "in_fragment"),
+    [(0, 0, False), (1, 0, True), (BLOCK // 2, 0, True), (BLOCK // 2 + 1, 1, False), (BLOCK, 1, False)],
+)
+def test_only_short_tails_share_a_block(tmp_path: Path, size: int, words: int, in_fragment: bool) -> None:
+    path = tmp_path / "segment"
+    path.write_bytes(segment([file("a", pattern(size, 1))]))
+    content = Content._make(read_index(path).contents[0])
+    assert (content.size, content.words, content.fragment != layout.NONE32) == (size, words, in_fragment)
 
 
 def test_holes_take_no_space() -> None:
