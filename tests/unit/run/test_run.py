@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import pty
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from envpack.errors import UsageError
 from envpack.run import Bind, parse_bind
-from tests.unit.run.runner import Runner, make_runner
+from tests.unit.run.runner import AS_USER, Runner, make_runner
 
 ROOT = Path(__file__).parents[3]
+# Long enough to be sent a signal, but not for ever: a test fails rather than waits.
+LINGER = "i=0; while [ $i -lt 400 ]; do i=$((i + 1)); sleep 0.05; done"
 SIGPIPE_AND_SIGXFSZ = 1 << (signal.SIGPIPE - 1) | 1 << (signal.SIGXFSZ - 1)
 
 
@@ -138,13 +142,33 @@ def test_signals_mean_to_the_program_what_they_usually_do(runner: Runner, image:
 
 
 def test_the_program_hears_when_envpack_is_ended(runner: Runner, image: Path) -> None:
-    script = "trap 'echo told; exit 5' TERM; echo ready; while :; do sleep 0.05; done"
+    script = f"trap 'echo told; exit 5' TERM; echo ready; {LINGER}"
     with start(runner, image, script) as process:
         assert process.stdout
         assert process.stdout.readline() == "ready\n"
         process.terminate()
         # the end of the output is the end of the program
         assert process.stdout.read() == "told\n"
+
+
+def test_ctrl_c_is_the_programs(runner: Runner, image: Path) -> None:
+    """At a real terminal, which sends it to all processes there: the image must outlive it."""
+    script = f"trap 'cat /usr/share/data; exit 7' INT; echo ready; {LINGER}"
+    process, terminal = pty.fork()
+    if process == 0:
+        command = runner.command(image, "-c", script)
+        os.execve(command[0], command, runner.environment())
+    said = b""
+    while b"ready" not in said:
+        said += os.read(terminal, 1000)
+    os.write(terminal, b"\x03")
+    with suppress(OSError):  # how the terminal's end reads
+        while piece := os.read(terminal, 1000):
+            said += piece
+    _, status = os.waitpid(process, 0)
+    assert os.waitstatus_to_exitcode(status) == 7
+    assert b"of the image" in said
+    assert runner.left_behind() == []
 
 
 def test_what_a_killed_run_leaves_is_removed_by_the_next(runner: Runner, image: Path) -> None:
@@ -177,6 +201,18 @@ def test_the_host_sees_no_mount(runner: Runner, image: Path) -> None:
         assert Path("/proc/self/mountinfo").read_text() == before
         assert process.stdin
         process.stdin.close()
+
+
+@pytest.mark.engines
+def test_a_squashfuse_that_cannot_mount_is_done_without(shared: Path, image: Path) -> None:
+    """A stand-in for one that was built without the image's compression."""
+    runner = make_runner(shared, "unpacked", AS_USER)
+    program = Path(runner.path) / "squashfuse_ll"
+    program.write_text("#!/bin/sh\necho unsupported compression >&2\nexit 1\n")
+    program.chmod(0o755)
+    done = runner(image, "-c", "cat /usr/share/data")
+    assert (done.returncode, done.stdout) == (0, "of the image\n")
+    assert "note: squashfuse cannot mount small.sif: unsupported compression" in done.stderr
 
 
 def test_namespaces_that_are_forbidden(shared: Path, image: Path) -> None:
