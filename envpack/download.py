@@ -27,7 +27,7 @@ from envpack.progress import Progress
 if TYPE_CHECKING:
     import requests
 
-_CHUNK = 1 << 18
+_CHUNK = 1 << 16  # bytes; what a broken connection may lose
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(?:\d+|\*)\Z")
 _BUSY = 0.1  # seconds between looks at a part that another process is writing
 

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -273,6 +274,13 @@ def test_a_part_that_another_process_holds_is_waited_for(
     assert ranges(server) == ["bytes=1000-"]
 
 
+def wait_for(server: Scripted, requests: int, child: subprocess.Popen[Any]) -> None:
+    """Until the server has been asked so many times; it is an error if ``child`` ends before."""
+    while len(server.asked) < requests:
+        assert child.poll() is None, "the program ended too early"
+        time.sleep(0.01)
+
+
 def test_killed_and_run_again(server: Scripted, downloader: Make, path: Path, tmp_path: Path) -> None:
     url = server.on("/a", Reply(200, DATA, cut=300_000), Reply(silent=True))
     program = (
@@ -282,8 +290,7 @@ def test_killed_and_run_again(server: Scripted, downloader: Make, path: Path, tm
     )
     command = [sys.executable, "-c", program, url, str(path), str(tmp_path), sha256(DATA)]
     with subprocess.Popen(command) as child:
-        while len(server.asked) < 2:
-            time.sleep(0.01)
+        wait_for(server, 2, child)
         child.kill()
     assert not path.exists()
     have = part(path).stat().st_size
@@ -316,7 +323,7 @@ def test_many_files(server: Scripted, downloader: Make, tmp_path: Path, told: To
 def test_all_problems_in_order(server: Scripted, downloader: Make, tmp_path: Path) -> None:
     wanted = several(server, tmp_path / "d", 8)
     server.on("/5", Reply(404))
-    server.on("/2", Reply(403))
+    server.on("/2", Reply(silent=True), Reply(403))  # the last to be known
     server.on("/7", Reply(200, b"file X"))
     with pytest.raises(NetworkError) as caught:
         downloader().fetch_all(wanted)
@@ -358,10 +365,12 @@ def test_ctrl_c_comes_through_and_parts_stay(server: Scripted, tmp_path: Path) -
     )
     command = [sys.executable, "-c", program, server.url, str(tmp_path), sha256(DATA)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
-        while len(server.asked) < 6:
-            time.sleep(0.01)
+        wait_for(server, 6, child)
         child.send_signal(signal.SIGINT)
-        out, _ = child.communicate(timeout=30)  # the reads themselves would last 60 s
+        try:
+            out, _ = child.communicate(timeout=30)  # the reads themselves would last 60 s
+        finally:
+            child.kill()
     assert (out, child.returncode) == ("interrupted\n", 0)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["0.part", "1.part", "2.part"]
     assert all(p.stat().st_size for p in tmp_path.iterdir())
