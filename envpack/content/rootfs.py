@@ -169,8 +169,10 @@ class _Tree:
             _, parent = self._folder(layer, folder)
             assert parent.children is not None
             hidden = parent.children.get(name.removeprefix(_WHITEOUT))
-            if hidden is not None and hidden.layer < layer and not self._hide(hidden, layer):
+            if hidden is not None and not self._hide(hidden, layer):
                 del parent.children[name.removeprefix(_WHITEOUT)]
+            elif hidden is not None and hidden.layer < layer:
+                hidden.entry = None
         else:
             place, parent = self._folder(layer, folder)
             assert parent.children is not None
