@@ -61,6 +61,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "application/json" if path.endswith("json") else "text/html")
         self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "public, max-age=600")
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)

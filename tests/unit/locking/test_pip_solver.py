@@ -128,6 +128,11 @@ def test_passwords_of_indexes_do_not_get_into_the_lock(index: Index, monkeypatch
     (record,) = solved("a", options=PipOptions(index_url=url))
     assert "hunter2" not in record.url
     assert "@" not in record.url
+    index.add("linked")
+    page = index.files["/simple/linked/"]
+    own = url.replace("/simple", "").replace("${PASSWORD}", "hunter2").encode()
+    index.files["/simple/linked/"] = page.replace(b'href="', b'href="' + own)
+    assert "hunter2" not in solved("linked", options=PipOptions(index_url=url))[0].url
     with pytest.raises(SolveError) as caught:
         solved("b", options=PipOptions(index_url=url))
     assert "hunter2" not in str(caught.value)
