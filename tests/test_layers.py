@@ -16,7 +16,8 @@ LAYERS = [
     {"engines"},
     {"run", "verify", "report", "footprint", "ship"},
     {"pipeline"},
-    {"cli", "__main__"},
+    {"cli"},
+    {"__main__"},
 ]
 RANK = {name: (0, i) for i, name in enumerate(ORDERED)} | {
     name: (1 + i, 0) for i, layer in enumerate(LAYERS) for name in layer
