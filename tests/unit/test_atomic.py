@@ -163,3 +163,42 @@ def test_locks(tmp_path: Path) -> None:
     path.touch()
     assert not atomic.is_at(two, path)
     os.close(two)
+
+
+def test_a_leftover_that_is_finished_after_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its writer renames it, and a third begins anew, between our opening and locking it."""
+    path, partial = tmp_path / "a", tmp_path / ".a.partial"
+    partial.write_bytes(b"first")
+    lock = atomic.lock
+    third: list[int] = []
+
+    def late(descriptor: int) -> bool | None:
+        if not third:
+            partial.rename(path)
+            third.append(os.open(partial, os.O_RDWR | os.O_CREAT))
+            assert lock(third[0])
+        return lock(descriptor)
+
+    monkeypatch.setattr(atomic, "lock", late)
+    with atomic.replacing(path) as file:
+        assert atomic.is_at(third[0], partial), "the third's file is left alone"
+        file.write(b"ours")
+    os.close(third[0])
+    assert path.read_bytes() == b"ours"
+
+
+def test_a_new_file_that_another_process_took_for_a_leftover(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = atomic.lock
+    raced: list[int] = []
+
+    def late(descriptor: int) -> bool | None:
+        if not raced:
+            raced.append(descriptor)
+            (tmp_path / ".a.partial").unlink()
+        return lock(descriptor)
+
+    monkeypatch.setattr(atomic, "lock", late)
+    atomic.write(tmp_path / "a", b"ours")
+    assert (tmp_path / "a").read_bytes() == b"ours"

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from envpack import atomic
 from envpack.cache import Cache
 from envpack.errors import IntegrityError, LockError, OutputError
 from envpack.image import Digest
@@ -159,3 +160,22 @@ def test_check(tmp_path: Path, cache: Cache) -> None:
     assert SHA256 in caught.value.why
     with pytest.raises(IntegrityError, match="cannot read"):
         cache.check(tmp_path / "absent", SHA256)
+
+
+def test_a_new_folder_that_another_command_took_for_abandoned(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one comes between making the lock file and locking it."""
+    lock = atomic.lock
+    raced: list[Path] = []
+
+    def late(descriptor: int) -> bool | None:
+        if not raced:
+            raced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+            raced[0].unlink()
+        return lock(descriptor)
+
+    monkeypatch.setattr(atomic, "lock", late)
+    with cache.temporary() as folder:
+        assert folder.with_name(f"{folder.name}.lock") != raced[0]
+        assert folder.with_name(f"{folder.name}.lock").exists()
