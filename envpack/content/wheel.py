@@ -96,7 +96,7 @@ def open(path: Path, locked: LockedPackage) -> Wheel:
         if len(folders) != 1:
             raise ValueError(f"it has {len(folders)} .dist-info folders instead of one")
         dist_info = folders[0]
-        distribution = dist_info.removesuffix(".dist-info").rpartition("-")[0]
+        distribution = _distribution(dist_info)
         if _normalized(distribution) != _normalized(locked.name):
             raise ValueError(f"it is {distribution}, not {locked.name}")
         if len(set(names)) != len(names):
@@ -110,6 +110,11 @@ def open(path: Path, locked: LockedPackage) -> Wheel:
         entry_points = f"{dist_info}/entry_points.txt"
         scripts = _scripts(archive.read(entry_points).decode()) if entry_points in names else ()
     return Wheel(path, dist_info, metadata["Root-Is-Purelib"] == "true", record, scripts)
+
+
+def _distribution(dist_info: str) -> str:
+    """``NAME`` of ``NAME-VERSION.dist-info``."""
+    return dist_info.removesuffix(".dist-info").rpartition("-")[0]
 
 
 def _normalized(name: str) -> str:
@@ -197,8 +202,7 @@ class _Linking:
     def _folder(self, scheme: str) -> str:
         """Where a scheme's files go, relative to the prefix."""
         if scheme == "headers":
-            distribution = self.wheel.dist_info.rpartition("-")[0]
-            return f"include/{self.python.stdlib.rpartition('/')[2]}/{distribution}"
+            return f"include/{self.python.stdlib.rpartition('/')[2]}/{_distribution(self.wheel.dist_info)}"
         return {"scripts": "bin", "data": "."}.get(scheme, self.python.site_packages)
 
     def _place(self, scheme: str, path: str) -> str:
