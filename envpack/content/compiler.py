@@ -8,7 +8,6 @@ in one zip. No site-packages, no user settings and no variables of the caller's 
 
 from __future__ import annotations
 
-import os
 import queue
 import re
 import shutil
@@ -26,6 +25,7 @@ from envpack.content import tar_stream
 from envpack.content.conda_archive import CondaArchive
 from envpack.content.python_layout import PythonLayout
 from envpack.content.tar_stream import Member, TarStream
+from envpack.entry import encode_path
 from envpack.errors import ProgramError
 
 _INTERPRETER = re.compile(r"bin/python(\d[\d.]*t?)?\Z")
@@ -81,7 +81,9 @@ class Compiler:
             self._end()
             raise
         if any(answer is None for answer in hello):
-            raise self._broken(self._workers[0], f"the python of {self._python.name} does not start")
+            failure = _ended(self._workers[0], f"the python of {self._python.name} does not start")
+            self._end()
+            raise failure
         self.magic, self.cache_tag = (hello[0] or b"")[:4], (hello[0] or b"")[4:].decode()
         for worker in self._workers:
             self._idle.put(worker)
@@ -110,7 +112,7 @@ class Compiler:
         try:
             assert worker.stdin is not None
             assert worker.stdout is not None
-            name = os.fsencode(path)
+            name = encode_path(path)
             request = (kind, len(name).to_bytes(4, "big"), name, len(source).to_bytes(4, "big"), source)
             worker.stdin.write(b"".join(request))
             worker.stdin.flush()
@@ -121,7 +123,7 @@ class Compiler:
         finally:
             self._idle.put(worker)
         if not verdict or (verdict == b"1" and answer is None):
-            raise self._broken(worker, f"python crashed while compiling {path}")
+            raise _ended(worker, f"python crashed while compiling {path}")
         return answer
 
     def _unpack(self, home: Path) -> PythonLayout:
@@ -152,24 +154,25 @@ class Compiler:
         }
         return process.start([str(part) for part in command], env=environment)
 
-    def _broken(self, worker: Popen[bytes], what: str) -> ProgramError:
-        worker.kill()
-        code = worker.wait()
-        assert worker.stderr is not None
-        said = worker.stderr.read().decode("utf-8", "replace").strip()
-        self._end()
-        return ProgramError(what, why=said or f"exit code {code}")
-
     def _end(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
         for worker in self._workers:
             worker.kill()
+        self._threads.shutdown()
         for worker in self._workers:
             worker.communicate()
-        self._threads.shutdown()
         self._workers.clear()
         if self._home is not None:
             shutil.rmtree(self._home, ignore_errors=True)
+
+
+def _ended(worker: Popen[bytes], what: str) -> ProgramError:
+    """The error for a worker that should still be running, with what it said last."""
+    worker.kill()
+    code = worker.wait()
+    assert worker.stderr is not None
+    said = worker.stderr.read().decode("utf-8", "replace").strip()
+    return ProgramError(what, why=said or f"exit code {code}")
 
 
 def _write(home: Path, member: Member, tar: TarStream) -> None:
