@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
-from urllib.parse import urljoin
+from urllib.parse import quote, urljoin
 
 from envpack import __version__
 from envpack.config import Config, Credential
@@ -29,6 +29,9 @@ SMALL = 4 << 20  # bytes: what a document that is read into memory may hold
 _REDIRECTS = 10
 _LONGEST_WAIT = 60.0  # seconds; a server that asks for more is given up on
 _TOKEN = re.compile(r"[!-~]+\Z")
+# Where a URL may name a variable: user and password, or the token of anaconda.org's private channels.
+_SECRET_PARTS = re.compile(r"(?<=://)[^/@]+(?=@)|(?<=/t/)[^/]+(?=/)")
+_VARIABLE = re.compile(r"\$\{?(?P<name>[A-Za-z_][A-Za-z0-9_]*)\}?")
 
 
 class Authorize(Protocol):
@@ -127,11 +130,30 @@ class HttpClient:
         failure: NetworkError | IntegrityError | None = None
         for actual in self.config.mirrored(url):
             try:
-                return self._persist(Target(url, actual), action, position)
+                return self._persist(Target(url, self._filled(actual)), action, position)
             except (NetworkError, IntegrityError) as error:
                 failure = error
         assert failure is not None, "mirrored() gives at least one URL"
         raise failure
+
+    def _filled(self, url: str) -> str:
+        """``url`` with the variables that stand for its user, password or conda token filled in.
+
+        ``https://${USER}:${PASSWORD}@host/…`` and ``https://host/t/${TOKEN}/…``: locks and channels name
+        secrets so. Elsewhere in a URL a variable is left as it is. Raises :class:`ConfigError` for one that
+        is not set.
+        """
+
+        def value(match: re.Match[str]) -> str:
+            found = self._environ.get(match["name"])
+            if found is None:
+                raise ConfigError(
+                    f"the variable {match['name']} is not set, which {redact(url)} needs",
+                    hint="Set it in the environment, then run the same command again.",
+                )
+            return quote(found, safe="")
+
+        return _SECRET_PARTS.sub(lambda part: _VARIABLE.sub(value, part[0]), url)
 
     def _persist(self, target: Target, action: Callable[[Target], T], position: Callable[[], int]) -> T:
         host = netloc(target.actual)
@@ -290,6 +312,9 @@ class HttpClient:
         if session is None:
             session = requests.Session()
             session.headers["User-Agent"] = f"envpack/{__version__}"
+            # requests reads two variables of its own; uv and OpenSSL's programs know this one.
+            if not {"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"} & set(self._environ):
+                session.verify = self._environ.get("SSL_CERT_FILE") or True
             self._own.session = session
             self._sessions.append(session)
         return session

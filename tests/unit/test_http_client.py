@@ -226,6 +226,15 @@ def test_mirrors_in_order_and_errors_about_the_channel(
     assert error.why == f"status 404, asked at the mirror {other.url}/p/b.conda"
 
 
+def test_variables_stand_for_secrets_in_urls(server: Scripted, downloader: Make) -> None:
+    server.on("/t/a%2Fb/p$HOME.conda", Reply(200, b"package"))
+    client = downloader({"TOKEN": "a/b", "HOME": "/root"})
+    assert client.get(server.url + "/t/${TOKEN}/p$HOME.conda").body == b"package"
+    with pytest.raises(ConfigError, match="PASSWORD is not set") as caught:
+        downloader({"ME": "me"}).get("http://${ME}:$PASSWORD@127.0.0.1/a")
+    assert "127.0.0.1" in str(caught.value)
+
+
 def test_an_unreachable_mirror_is_named(downloader: Make, unused: str) -> None:
     error = failure(
         downloader(mirrors={"https://channel.invalid": (unused,)}), "https://channel.invalid/a?k=hush"
@@ -331,6 +340,13 @@ def test_a_certificate_that_nobody_vouches_for(
     assert error.hint is not None
     assert "REQUESTS_CA_BUNDLE" in error.hint
     assert waits == []
+
+
+def test_a_certificate_that_ssl_cert_file_vouches_for(
+    secure: Scripted, downloader: Make, certificate: Path
+) -> None:
+    url = secure.on("/a", Reply(200, b"x"))
+    assert downloader({"SSL_CERT_FILE": str(certificate)}).get(url).body == b"x"
 
 
 def test_no_redirect_to_an_unencrypted_address(
