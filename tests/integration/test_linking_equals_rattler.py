@@ -18,6 +18,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -28,7 +29,7 @@ from envpack.lockfile import LockedPackage
 from tests.standins.conda_package import PLACEHOLDER, File, Package
 
 P = PLACEHOLDER.encode()
-LINUX = "linux-64"
+LINUX: Final = "linux-64"
 PYC = b"\xa7\r\r\n" + bytes(4)  # CPython 3.11, timestamp
 
 

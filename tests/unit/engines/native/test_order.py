@@ -1,17 +1,10 @@
 from envpack.engines.native.order import link_order
-from envpack.lockfile import LockedPackage
+from envpack.lockfile import LockedPackage, Manager
 
 
-def package(name: str, *needs: str, manager: str = "conda") -> LockedPackage:
-    return LockedPackage(
-        name,
-        "1",
-        manager,
-        "linux-64",
-        f"https://x/{name}.conda",
-        "0" * 64,
-        dependencies=dict.fromkeys(needs, ""),
-    )  # type: ignore[arg-type]  # the manager is one of the two
+def package(name: str, *needs: str, manager: Manager = "conda") -> LockedPackage:
+    url, dependencies = f"https://x/{name}.conda", dict.fromkeys(needs, "")
+    return LockedPackage(name, "1", manager, "linux-64", url, "0" * 64, dependencies=dependencies)
 
 
 def names(*packages: LockedPackage) -> list[str]:
