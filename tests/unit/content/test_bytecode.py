@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib.util
 import struct
 from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 
@@ -120,15 +121,38 @@ def test_sourceless_bytecode_stays(compiler: Compiler) -> None:
     assert found == dict.fromkeys(paths, timestamped(b""))
 
 
-def test_the_order_does_not_depend_on_speed(compiler: Compiler) -> None:
-    entries = [file(f"{PACKAGE}/m{i}.py", b"x = 1\n" * (5000 if i % 7 == 0 else 1)) for i in range(150)]
-    orders = [
-        [e.path for e in with_bytecode(iter(entries), compiler, folder=FOLDER, make_missing=True)]
-        for _ in range(3)
-    ]
-    assert orders[0] == orders[1] == orders[2]
-    assert len(orders[0]) == 300
-    pycs = [path for path in orders[0] if path.endswith(".pyc")]
+class Late(Future[bytes | None]):
+    """Not done before it is waited for."""
+
+    def result(self, timeout: float | None = None) -> bytes | None:
+        if not self.done():
+            self.set_result(b"late")
+        return super().result(timeout)
+
+
+class Timed(Compiler):
+    """A compiler that is always, or never, ahead of whoever asks."""
+
+    def __init__(self, late: bool) -> None:
+        super().__init__(Path("unused"))
+        self.cache_tag = "cpython-311"
+        self._late = late
+
+    def compile(self, path: str, source: bytes) -> Future[bytes | None]:
+        answer: Future[bytes | None] = Late() if self._late else Future()
+        if not self._late:
+            answer.set_result(b"at once")
+        return answer
+
+
+def test_the_order_does_not_depend_on_speed() -> None:
+    entries = [file(f"{PACKAGE}/m{i}.py", b"x = 1\n") for i in range(150)]
+    late, early = (
+        [e.path for e in with_bytecode(iter(entries), Timed(late), folder=FOLDER, make_missing=True)]
+        for late in (True, False)
+    )
+    assert late == early
+    pycs = [path for path in late if path.endswith(".pyc")]
     assert [source_of(path) for path in pycs] == [entry.path for entry in entries]
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import tarfile
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from envpack.content import rootfs
 from envpack.entry import Entry, Kind
 from envpack.errors import IntegrityError
-from tests.unit.content.archives import content, folder, hard_link, layer, member, symlink
+from tests.unit.content.archives import content, folder, hard_link, layer, member, symlink, tar
 
 Members = list[tuple[tarfile.TarInfo, bytes]]
 
@@ -130,6 +131,12 @@ def test_files_below_a_linked_directory_go_where_it_points(tmp_path: Path, targe
     assert not any(path.startswith("bin/") for path in found)
 
 
+def test_absolute_links_begin_at_the_root(tmp_path: Path) -> None:
+    lower = [folder("run"), folder("var"), symlink("var/run", "/run"), symlink("var/here", "../run")]
+    found = shown(merged(tmp_path, lower, [member("var/run/x", b"2"), member("var/here/y", b"2")]))
+    assert found["run/x"] == found["run/y"] == "2"
+
+
 def test_a_directory_takes_the_place_of_a_link(tmp_path: Path) -> None:
     lower = [folder("usr/bin"), symlink("bin", "usr/bin")]
     assert shown(merged(tmp_path, lower, [folder("bin"), member("bin/x", b"2")])) == {
@@ -200,6 +207,19 @@ def test_a_cut_layer(tmp_path: Path, codec: str) -> None:
     path.write_bytes(path.read_bytes()[: 2000 if codec == "plain" else -5])
     with pytest.raises(IntegrityError, match="layer is damaged"):
         [content(entry) for entry in rootfs.entries([path])]
+
+
+def test_a_wrong_checksum_behind_the_end_mark(tmp_path: Path) -> None:
+    """The archive fills the reader's buffer to the byte: nothing but the checksum is left to be read."""
+    size = (1 << 20) - 512 - 1024
+    data = tar([member("a", bytes(size))])[: 512 + size] + bytes(1024)
+    packed = bytearray(gzip.compress(data))
+    packed[-6] ^= 1
+    path = tmp_path / "layer"
+    path.write_bytes(packed)
+    with pytest.raises(IntegrityError, match="layer is damaged") as raised:
+        [content(entry) for entry in rootfs.entries([path])]
+    assert "CRC" in (raised.value.why or "")
 
 
 SAYS = b"\x7fELF...GNU C Library (Debian GLIBC 2.31-13+deb11u5) stable release version 2.31.\nCopyright..."
