@@ -48,7 +48,7 @@ def test_findings_are_lines_with_remedies(capsys: pytest.CaptureFixture[str]) ->
             Finding(
                 Action.DROPPED,
                 "prefix",
-                "it is a path of another machine",
+                "it is another machine's",
                 Location("e.yml", 9),
                 "Nothing to do.",
             )
