@@ -77,10 +77,15 @@ def test_sif_list(image: Path) -> None:
     assert "Def.FILE" in listed
 
 
-def test_the_home_folder_does_not_leak_in(image: Path, tmp_path: Path) -> None:
-    code = "import os, site, sys; print(site.ENABLE_USER_SITE, os.environ['CONDA_DEFAULT_ENV'], sys.prefix)"
-    done = apptainer("exec", "--cleanenv", image, "python", "-c", code)
-    assert done.stdout.split() == ["False", "data-stack", "/opt/env"]
+def test_the_home_folder_does_not_leak_in(image: Path, project: Path, versions: dict[str, str]) -> None:
+    python = ".".join(versions["python"].split(".")[:2])
+    home = project / "home"
+    trap = home / ".local" / "lib" / f"python{python}" / "site-packages"
+    trap.mkdir(parents=True)
+    (trap / "numpy.py").write_text("raise SystemExit('numpy of the home folder')")
+    code = "import numpy, os; print(os.environ['HOME'], numpy.__version__)"
+    done = apptainer("exec", "--home", home, image, "python", "-c", code)
+    assert done.stdout.split() == [str(home), versions["numpy"]]
 
 
 def test_packages_activate_scripts_are_run(image: Path) -> None:
