@@ -89,7 +89,7 @@ def open(path: Path, locked: LockedPackage) -> CondaPackage:
     identity = tuple(index.get(key) for key in ("name", "version", "build"))
     if not all(isinstance(part, str) and is_safe_path(part) and "/" not in part for part in identity):
         raise damaged(path, f"name, version and build are {identity}")
-    if identity[:2] != (locked.name, locked.version):
+    if (str(identity[0]).lower(), identity[1]) != (locked.name.lower(), locked.version):
         raise damaged(path, f"it is {identity[0]} {identity[1]}, not {locked.name} {locked.version}")
     return CondaPackage(archive, locked)
 
@@ -140,6 +140,7 @@ class _Linking:
     def _payload(self) -> Iterator[Entry]:
         """The package's files and scripts; files carry the archive's mtime unless their text was changed."""
         archive = self.package.archive
+        scripts = {entry.path: entry for entry in self._scripts()} if archive.is_noarch_python else {}
         seen: dict[str, Member] = {}
         for member, tar in archive.members():
             info = archive.paths.get(member.name)
@@ -150,7 +151,12 @@ class _Linking:
             if member.name in seen:
                 raise damaged(archive.path, f"it holds {member.name} twice")
             seen[member.name] = member
-            yield self._entry(info, member, tar, seen)
+            path = f"{self.root}/{self._destination(info.path)}"
+            if path in scripts:  # conda, too, lets the entry point have the name
+                continue
+            if path in self.linked:
+                raise damaged(archive.path, f"{info.path} and another file both go to /{path}")
+            yield self._entry(path, info, member, tar, seen)
         missing = [p for p, info in archive.paths.items() if p not in seen and info.path_type != "directory"]
         if missing:
             raise damaged(
@@ -159,15 +165,18 @@ class _Linking:
                 + (f" and {len(missing) - 1} more of the files" if missing[1:] else "")
                 + " that info/paths.json lists",
             )
-        if archive.is_noarch_python:
-            yield from self._scripts()
+        for path, script in scripts.items():
+            digest = hashlib.sha256(b"".join(script.chunks)).hexdigest()
+            name = path.removeprefix(f"{self.root}/")
+            self.linked[path] = LinkedPath(name, "unix_python_entry_point", script.size, digest)
+            yield script
 
-    def _entry(self, info: PathInfo, member: Member, tar: TarStream, seen: dict[str, Member]) -> Entry:
-        destination = self._destination(info.path)
-        path = f"{self.root}/{destination}"
+    def _entry(
+        self, path: str, info: PathInfo, member: Member, tar: TarStream, seen: dict[str, Member]
+    ) -> Entry:
         mode = member.mode & 0o777
         self.linked[path] = LinkedPath(
-            destination,
+            self._destination(info.path),
             info.path_type,
             info.size or member.size,
             info.sha256,
@@ -244,6 +253,7 @@ class _Linking:
         return path
 
     def _scripts(self) -> Iterator[Entry]:
+        """The entry points of a noarch python package; scripts in memory."""
         assert self.python is not None
         interpreter = interpreter_line(f"{self.prefix}/{self.python.executable}")
         for text in self.package.archive.entry_points:
@@ -254,10 +264,7 @@ class _Linking:
             script = _SCRIPT.format(
                 interpreter=interpreter, module=module, function=function, first=function.partition(".")[0]
             ).encode()
-            path = f"{self.root}/bin/{command}"
-            digest = hashlib.sha256(script).hexdigest()
-            self.linked[path] = LinkedPath(f"bin/{command}", "unix_python_entry_point", len(script), digest)
-            yield file(path, script, _SCRIPT_MODE)
+            yield file(f"{self.root}/bin/{command}", script, _SCRIPT_MODE)
 
     def _recorded(self, entry: Entry) -> Iterator[Entry]:
         """Pass an entry on with the image's date, and note in the record what became of its content."""

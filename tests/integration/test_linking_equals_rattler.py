@@ -2,11 +2,12 @@
 
 What differs, and why:
 
-- ``conda-meta/*.json`` have no paths of the machine that linked, and are sorted; compared on their own.
+- ``conda-meta/*.json`` have no paths of the machine that linked, are sorted, and can be read by everyone
+  (rattler's have mode 0600, for the one user of a folder); compared on their own.
 - ``CACHEDIR.TAG`` and an empty ``conda-meta/history`` are rattler's; history is written for all packages
   together by the engine.
-- Set-id and sticky bits are dropped by both.
-- ``.pyc`` files that fit their source have another header, for one date in the image is that of no source.
+- ``.pyc`` files that fit their source have another header, for the one date in an image is that of no
+  source; here are none, see the tests of ``content.bytecode``.
 """
 
 from __future__ import annotations

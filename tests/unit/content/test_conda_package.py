@@ -178,6 +178,22 @@ def test_entry_points(tmp_path: Path) -> None:
     assert b"sys.exit(App.main())" in data
 
 
+def test_an_entry_point_takes_the_place_of_a_script(tmp_path: Path) -> None:
+    members = [member("python-scripts/run", b"script")]
+    described = info(listed(members), index={"noarch": "python"}, entry_points=["run = m:main"])
+    found = linked(conda(tmp_path / "demo-1.0-0.conda", members, described))
+    assert b"from m import main" in found["bin/run"][1]
+    assert record(found)["files"] == ["bin/run"]
+
+
+def test_two_files_that_go_to_one_place(tmp_path: Path) -> None:
+    members = [member("python-scripts/run"), member("bin/run")]
+    path = conda(tmp_path / "demo-1.0-0.conda", members, info(listed(members), index={"noarch": "python"}))
+    with pytest.raises(IntegrityError, match="damaged") as raised:
+        linked(path)
+    assert "both go to /opt/env/bin/run" in (raised.value.why or "")
+
+
 @pytest.mark.parametrize(
     "text",
     [
