@@ -2,7 +2,8 @@
 
 For each path that ``paths.json`` lists: the placeholder of the build's prefix is replaced, the python files
 of noarch packages go where the environment's python looks for them, and modes are those of the archive
-without set-id and sticky bits. Entry points of noarch python packages become scripts, and a record in
+without set-id and sticky bits, with what the owner may read and run open to all: an image's files belong to
+root, whoever uses it. Entry points of noarch python packages become scripts, and a record in
 ``conda-meta`` ends the sequence.
 
 Link scripts (``bin/.NAME-post-link.sh``, …) are files like others here: nothing is run.
@@ -145,9 +146,7 @@ class _Linking:
         for member, tar in archive.members():
             info = archive.paths.get(member.name)
             if info is None:
-                if member.type == tar_stream.DIRECTORY:
-                    continue
-                raise damaged(archive.path, f"it holds {member.name}, which info/paths.json does not list")
+                continue  # not part of the package: conda and rattler link what is listed
             if member.name in seen:
                 raise damaged(archive.path, f"it holds {member.name} twice")
             seen[member.name] = member
@@ -174,7 +173,7 @@ class _Linking:
     def _entry(
         self, path: str, info: PathInfo, member: Member, tar: TarStream, seen: dict[str, Member]
     ) -> Entry:
-        mode = member.mode & 0o777
+        mode = _mode(member)
         self.linked[path] = LinkedPath(
             self._destination(info.path),
             info.path_type,
@@ -236,11 +235,11 @@ class _Linking:
         is_python = info.path.endswith((".py", ".pyc")) or target.endswith((".py", ".pyc"))
         if is_python or (first.placeholder, first.file_mode) != (info.placeholder, info.file_mode):
             content = _content(archive, target)
-            return self._file(path, original.mode & 0o777, info, original, content)
+            return self._file(path, _mode(original), info, original, content)
         destination = f"{self.root}/{self._destination(target)}"
         if destination in self.changed:
             self.changed.add(path)
-        return Entry(path, Kind.HARDLINK, original.mode & 0o777, target=destination)
+        return Entry(path, Kind.HARDLINK, _mode(original), target=destination)
 
     def _destination(self, path: str) -> str:
         """Where below the prefix a path of the package goes."""
@@ -306,6 +305,13 @@ class _Hashed:
         for _ in self:
             pass
         return self._hash.hexdigest()
+
+
+def _mode(member: Member) -> int:
+    """The mode of a path in an image: the owner's bits for reading and running count for everybody."""
+    mode = member.mode & 0o777
+    open_to_owner = mode & 0o500
+    return mode | open_to_owner >> 3 | open_to_owner >> 6
 
 
 def _content(archive: CondaArchive, name: str) -> Iterator[bytes]:

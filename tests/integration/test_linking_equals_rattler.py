@@ -52,7 +52,9 @@ def in_folder(root: Path) -> dict[str, Found]:
         if path.is_symlink():
             found[name] = Found(Kind.SYMLINK, 0o777, str(path.readlink()).encode())
         elif stat.S_ISREG(status.st_mode):
-            found[name] = Found(Kind.FILE, stat.S_IMODE(status.st_mode), path.read_bytes())
+            mode = stat.S_IMODE(status.st_mode)
+            mode |= (mode & 0o500) >> 3 | (mode & 0o500) >> 6
+            found[name] = Found(Kind.FILE, mode, path.read_bytes())
     return found
 
 
