@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent / "envpack"
 ORDERED = [
     "errors", "platforms", "process", "progress", "atomic", "config",
     "http_errors", "http_client", "download", "entry", "image", "ledger",
-    "spec", "lockfile", "recipe", "cache",
+    "yaml_nodes", "spec", "lockfile", "recipe", "cache",
 ]  # fmt: skip
 # Above them whole layers: a unit imports lower layers and itself, never a sibling.
 LAYERS = [

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 from envpack import lockfile
 from envpack.cache import Cache
 from envpack.config import Config
-from envpack.entry import is_safe_path
-from envpack.errors import BaseImageError, SolveError, UsageError
+from envpack.errors import BaseImageError, SolveError
 from envpack.image import parse_reference
 from envpack.ledger import Action, Ledger
-from envpack.lockfile import BasePin, BuildPins, PlatformPin
+from envpack.lockfile import BasePin, BuildPins, PlatformPin, valid_prefix
 from envpack.pipeline.project import lock_path
 from envpack.platforms import DEFAULT_PLATFORM, PLATFORMS, Platform
 from envpack.platforms import get as get_platform
@@ -129,7 +128,7 @@ def lock(
 
     progress = progress or Quiet()
     ledger = Ledger() if ledger is None else ledger
-    _check_prefix(prefix)
+    valid_prefix(prefix)
     spec = sources.read(source, directory=directory, stdin=stdin, name=name, python=python, ledger=ledger)
     subdirs = _platforms(spec, platforms, ledger)
     today = today or datetime.datetime.now(datetime.timezone.utc).date()
@@ -242,14 +241,6 @@ class _BaseImages:
                 )
             self._glibc[key] = found
         return self._glibc[key]
-
-
-def _check_prefix(prefix: str) -> None:
-    if not prefix.startswith("/") or not is_safe_path(prefix[1:]):
-        raise UsageError(
-            f"{prefix!r} cannot be the environment's folder",
-            hint="Give an absolute path, e.g. --prefix /opt/env.",
-        )
 
 
 def _platforms(spec: EnvSpec, asked: Sequence[str], ledger: Ledger) -> tuple[str, ...]:

@@ -9,7 +9,6 @@ version such as ``3.10`` stays text.
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from envpack.platforms import PLATFORMS
 from envpack.sources.requirements import PipLines, read_lines
 from envpack.sources.urls import channel_problem
 from envpack.spec import EnvSpec, Requirement, valid_name
+from envpack.yaml_nodes import at, compose, is_null, scalar
 
 if TYPE_CHECKING:
     from ruamel.yaml.nodes import Node
@@ -59,7 +59,7 @@ class _Reader:
         self.pip = PipLines(ledger, directory)
 
     def read(self, text: str, path: Path | None, name: str | None, folder: str) -> EnvSpec:
-        root = self._entries(_compose(text, self.shown))
+        root = self._entries(_root(text, self.shown))
         channels = self._channels(root.get("channels"))
         self._dependencies(root.get("dependencies"))
         variables = self._variables(root.get("variables"))
@@ -100,7 +100,7 @@ class _Reader:
 
     def at(self, node: Node) -> Location:
         """Where ``node`` begins."""
-        return Location(self.shown, node.start_mark.line + 1, node.start_mark.column + 1)
+        return at(node, self.shown)
 
     def wrong(self, node: Node, what: str, hint: str | None = None, why: str | None = None) -> None:
         """Record a problem at ``node``."""
@@ -110,7 +110,7 @@ class _Reader:
         """A mapping node as a dict of its value nodes; keys twice are problems, as they are for conda."""
         entries: dict[str, Any] = {}
         for key, value in node.value:
-            text = _scalar(key)
+            text = scalar(key)
             if text is None:
                 self.wrong(key, "a key is not a text")
             elif text in entries:
@@ -121,17 +121,17 @@ class _Reader:
 
     def _list(self, node: Any, what: str) -> list[Any]:
         """The items of a sequence node, none for an absent or empty value."""
-        if node is None or _is_null(node):
+        if node is None or is_null(node):
             return []
         if node.id != "sequence":
             self.wrong(node, f"{what} is not a list", "Write one item a line, each after a dash.")
             return []
-        return [item for item in node.value if not _is_null(item)]
+        return [item for item in node.value if not is_null(item)]
 
     def _texts(self, node: Any, what: str) -> list[tuple[str, Any]]:
         texts = []
         for item in self._list(node, what):
-            text = _scalar(item)
+            text = scalar(item)
             if text is None:
                 self.wrong(item, f"an item of {what} is not a text")
             elif text.strip():
@@ -141,8 +141,8 @@ class _Reader:
     def _name(self, node: Any, chosen: str | None, folder: str) -> str:
         if chosen is not None:
             return valid_name(chosen)
-        text = None if node is None or _is_null(node) else _scalar(node)
-        if node is not None and not _is_null(node) and text is None:
+        text = None if node is None or is_null(node) else scalar(node)
+        if node is not None and not is_null(node) and text is None:
             self.wrong(node, "name is not a text")
         if not text:
             self.ledger.add(
@@ -182,7 +182,7 @@ class _Reader:
             if item.id == "mapping":
                 self._section(item)
                 continue
-            text = _scalar(item)
+            text = scalar(item)
             if text is None:
                 self.wrong(item, "a dependency is neither a match spec nor a pip section")
             elif text.strip():
@@ -211,19 +211,19 @@ class _Reader:
                 lines = [(text, self.at(item)) for text, item in self._texts(value, "the pip section")]
                 read_lines(self.pip, lines)
             else:
-                text = _scalar(value)
+                text = scalar(value)
                 hint = f"Write it as one text: {key}={text}" if text else "The only section is pip."
                 self.wrong(node, f"{key} is not a section of dependencies", hint)
 
     def _variables(self, node: Any) -> dict[str, str]:
-        if node is None or _is_null(node):
+        if node is None or is_null(node):
             return {}
         if node.id != "mapping":
             self.wrong(node, "variables is not a mapping", "Write NAME: value, one a line.")
             return {}
         variables = {}
         for name, value in self._entries(node).items():
-            text = "" if _is_null(value) else _scalar(value)
+            text = "" if is_null(value) else scalar(value)
             if not _VARIABLE.match(name):
                 self.wrong(value, f"{name!r} cannot be an environment variable")
             elif text is None:
@@ -245,44 +245,15 @@ class _Reader:
         return tuple(platforms)
 
 
-def _compose(text: str, shown: str) -> Any:
+def _root(text: str, shown: str) -> Any:
     """The root mapping node of YAML ``text``; :class:`SourceError` with line and column otherwise."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import MarkedYAMLError, YAMLError
-
-    if not text.strip():
-        raise SourceError(f"{shown} is empty", hint="List packages under the key dependencies.")
-    where = Location(shown)
-    try:
-        root = YAML(typ="safe", pure=True).compose(text)
-    except MarkedYAMLError as error:
-        if error.problem_mark is not None:
-            where = replace(where, line=error.problem_mark.line + 1, column=error.problem_mark.column + 1)
-        raise SourceError("not valid YAML", where=where, why=_reason(error)) from None
-    except RecursionError:
-        raise SourceError("nested too deeply to be an environment file", where=where) from None
-    except (YAMLError, ValueError) as error:
-        raise SourceError("not valid YAML", where=where, why=str(error).partition("\n")[0]) from None
+    root = compose(text, shown, SourceError) if text.strip() else None
     if root is None:
         raise SourceError(f"{shown} is empty", hint="List packages under the key dependencies.")
     if root.id != "mapping":
         raise SourceError(
-            "not an environment file: the file is not a mapping",
-            where=Location(shown, root.start_mark.line + 1, root.start_mark.column + 1),
-            hint="It begins with keys such as name:, channels: and dependencies:.",
+            "not an environment file: it does not consist of keys and values",
+            where=at(root, shown),
+            hint="An environment file has the keys name:, channels: and dependencies:.",
         )
     return root
-
-
-def _reason(error: Any) -> str:
-    parts = [part for part in (error.context, error.problem) if part]
-    return ", ".join(parts) or "the parser gives no reason"
-
-
-def _scalar(node: Any) -> str | None:
-    """The text of a scalar node as it was written; ``None`` for any other node."""
-    return str(node.value) if node.id == "scalar" else None
-
-
-def _is_null(node: Any) -> bool:
-    return bool(node.id == "scalar" and node.tag.endswith(":null"))

@@ -1,0 +1,161 @@
+"""The lock's model: frozen, and made only of values that make sense."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from envpack.entry import is_safe_path
+from envpack.errors import UsageError
+from envpack.image import Digest, Reference, parse_reference
+from envpack.platforms import PLATFORMS
+from envpack.spec import valid_name
+
+Manager = Literal["conda", "pip"]
+FORMAT = "1"
+KEY = "envpack."
+_GLIBC = re.compile(r"[0-9]+(\.[0-9]+)+\Z")
+_EPOCH = re.compile(r"[0-9]{1,10}\Z")
+# Ends up in shebangs and shell scripts, where conda itself cannot stand a space either.
+_PREFIX = re.compile(r"/[A-Za-z0-9._+/-]+\Z")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class LockedPackage:
+    """One archive of the lock: where it is and what its bytes must hash to.
+
+    ``sha256`` and ``md5`` are lower-case hexadecimal; sha256 is always present.
+    """
+
+    name: str
+    version: str
+    manager: Manager
+    platform: str
+    url: str
+    sha256: str
+    md5: str | None = None
+    dependencies: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    @property
+    def filename(self) -> str:
+        """The archive's file name, without query and fragment."""
+        return self.url.partition("#")[0].partition("?")[0].rpartition("/")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class BasePin:
+    """The base image of one platform: its name, the digest of its manifest, its glibc version."""
+
+    reference: Reference
+    digest: Digest
+    glibc: str
+
+    @property
+    def pinned(self) -> Reference:
+        """The reference by digest, which is what is pulled."""
+        return Reference(self.reference.registry, self.reference.repository, None, self.digest)
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformPin:
+    """What envpack adds to the lock for one platform."""
+
+    base: BasePin
+    requested: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BuildPins:
+    """Everything envpack adds to a lock, so that a build takes nothing from anywhere else.
+
+    ``epoch`` is the image's date: the newest package timestamp in the lock, in seconds since 1970.
+    """
+
+    name: str
+    prefix: str
+    epoch: int
+    platforms: Mapping[str, PlatformPin]
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+    def to_metadata(self) -> dict[str, str]:
+        """The ``custom_metadata`` map that :meth:`from_metadata` reads back."""
+        out = {
+            KEY + "format": FORMAT,
+            KEY + "name": self.name,
+            KEY + "prefix": self.prefix,
+            KEY + "epoch": str(self.epoch),
+        }
+        for subdir, pin in self.platforms.items():
+            out[f"{KEY}{subdir}.base.reference"] = str(pin.base.reference)
+            out[f"{KEY}{subdir}.base.digest"] = str(pin.base.digest)
+            out[f"{KEY}{subdir}.base.glibc"] = pin.base.glibc
+            out[f"{KEY}{subdir}.requested"] = " ".join(pin.requested)
+        for name, value in self.variables.items():
+            out[f"{KEY}variable.{name}"] = value
+        return dict(sorted(out.items()))
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str], platforms: list[str]) -> BuildPins:
+        """Read the map back; raises ``KeyError`` or ``ValueError`` naming what is missing or wrong."""
+        if metadata[KEY + "format"] != FORMAT:
+            raise ValueError(f"envpack.format is {metadata[KEY + 'format']!r}, this envpack reads {FORMAT!r}")
+        pins = {}
+        if unknown := sorted(set(platforms) - set(PLATFORMS)):
+            raise ValueError(f"images cannot be built for the platform {', '.join(unknown)}")
+        for subdir in platforms:
+            key = f"{KEY}{subdir}."
+            base = BasePin(
+                parse_reference(metadata[key + "base.reference"]),
+                Digest(metadata[key + "base.digest"]),
+                _matching(_GLIBC, metadata, key + "base.glibc"),
+            )
+            pins[subdir] = PlatformPin(base, tuple(metadata[key + "requested"].split()))
+        prefix = valid_prefix(metadata[KEY + "prefix"])
+        epoch = int(_matching(_EPOCH, metadata, KEY + "epoch"))
+        if epoch >= 1 << 32:
+            raise ValueError(f"envpack.epoch is beyond 32 bits, which is what file systems hold: {epoch}")
+        variable = KEY + "variable."
+        variables = {k.removeprefix(variable): v for k, v in metadata.items() if k.startswith(variable)}
+        for name in variables:
+            if not _VARIABLE.match(name):
+                raise ValueError(f"not the name of a variable: {name!r}")
+        return cls(valid_name(metadata[KEY + "name"]), prefix, epoch, pins, variables)
+
+
+def valid_prefix(prefix: str) -> str:
+    """``prefix`` if an environment can live there in an image; else :class:`UsageError`."""
+    if not _PREFIX.match(prefix) or not is_safe_path(prefix[1:]):
+        raise UsageError(
+            f"{prefix!r} cannot be the environment's folder in the image",
+            why="it is an absolute path of letters, digits and . _ + -, without .. and without spaces",
+            hint="Give another one, e.g. --prefix /opt/env.",
+        )
+    return prefix
+
+
+def _matching(pattern: re.Pattern[str], metadata: Mapping[str, str], key: str) -> str:
+    value = metadata[key]
+    if not pattern.match(value):
+        raise ValueError(f"{key} cannot be {value!r}")
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Lockfile:
+    """A whole lock. ``pins`` is ``None`` for a lock that envpack did not write.
+
+    ``content_hash`` is conda-lock's hash of the request, by platform; ``packages`` keep the file's order.
+    """
+
+    platforms: tuple[str, ...]
+    channels: tuple[str, ...]
+    content_hash: Mapping[str, str]
+    packages: tuple[LockedPackage, ...]
+    pins: BuildPins | None
+
+    def for_platform(self, subdir: str) -> tuple[LockedPackage, ...]:
+        """The packages of one platform, in the lock's order."""
+        return tuple(p for p in self.packages if p.platform == subdir)
