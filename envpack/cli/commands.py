@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -13,7 +14,7 @@ import click
 
 from envpack import __version__
 from envpack.cli import show
-from envpack.errors import EnvpackError, Interrupted, UsageError
+from envpack.errors import EnvpackError, Interrupted, OutputError, UsageError
 from envpack.ledger import Ledger
 from envpack.progress import Progress
 
@@ -39,15 +40,31 @@ def run(arguments: Sequence[str]) -> int:
     except click.exceptions.Exit as finished:
         code = finished.exit_code
     except click.ClickException as wrong:
-        wrong.show()
-        code = UsageError.exit_code
+        code = _failed(_usage(wrong), arguments)
     except (KeyboardInterrupt, click.Abort):
         code = _stopped(Interrupted("interrupted"), arguments)
     except Interrupted as stopped:
         code = _stopped(stopped, arguments)
     except EnvpackError as problem:
         code = _failed(problem, arguments)
+    except Exception as mistake:  # noqa: BLE001 told as what it is, with an exit code of its own
+        code = _failed(_mistake(mistake), arguments)
     return code
+
+
+def _usage(wrong: click.ClickException) -> UsageError:
+    """A command line that click refuses, as an error of ours."""
+    context = wrong.ctx if isinstance(wrong, click.UsageError) else None
+    what = wrong.format_message().removesuffix(".")
+    return UsageError(what, hint=f"See `{context.command_path if context else 'envpack'} --help`.")
+
+
+def _mistake(error: Exception) -> EnvpackError:
+    """What nobody has thought of."""
+    import traceback
+
+    where = "".join(traceback.format_exception(error))
+    return EnvpackError("envpack made a mistake", why=where, hint="Please report it, with the lines above.")
 
 
 def _stopped(problem: Interrupted, arguments: Sequence[str]) -> int:
@@ -57,10 +74,13 @@ def _stopped(problem: Interrupted, arguments: Sequence[str]) -> int:
 
 
 def _failed(problem: EnvpackError, arguments: Sequence[str]) -> int:
-    if "--json" in arguments:
-        show.as_json(show.error_document(problem))
-    else:
-        show.error(problem)
+    # What follows `run` is the program's, --json included.
+    as_json = "--json" in arguments and arguments[0] != "run"
+    with suppress(OSError):  # nobody is there to be told
+        if as_json:
+            show.as_json(show.error_document(problem))
+        else:
+            show.error(problem)
     return problem.exit_code
 
 
@@ -76,11 +96,21 @@ def _report(
             result = command(progress, ledger)
     finally:
         if not as_json:
-            show.findings(tuple(ledger))
-    if as_json:
-        show.as_json({**result.as_dict(), "findings": [finding.as_dict() for finding in ledger]})
-    else:
-        show_result(result)
+            with suppress(OSError):  # nobody is there to be told
+                show.findings(tuple(ledger))
+    try:
+        if as_json:
+            show.as_json({**result.as_dict(), "findings": [finding.as_dict() for finding in ledger]})
+        else:
+            show_result(result)
+    except BrokenPipeError:
+        pass  # the reader left early, as `head` does: the work is done all the same
+    except OSError as error:
+        raise OutputError(
+            "the result cannot be written to standard output",
+            why=error.strerror,
+            hint="The work is done; run the same command again to see what it gave.",
+        ) from error
 
 
 def _reporting(command: F) -> F:
@@ -93,9 +123,13 @@ def _reporting(command: F) -> F:
     )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__, prog_name="envpack", message="%(prog)s %(version)s")
-def envpack() -> None:
+@click.pass_context
+def envpack(context: click.Context) -> None:
     """One conda environment, one container file.
 
     \b
@@ -103,6 +137,9 @@ def envpack() -> None:
     envpack build    lock            -> images/NAME.sif
     envpack run      images/NAME.sif script.py
     """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help(), err=True)
+        context.exit(UsageError.exit_code)
 
 
 @envpack.command()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
@@ -51,7 +51,7 @@ class Lines:
 
     def note(self, text: str) -> None:
         """One line."""
-        with self._lock:
+        with self._lock, suppress(OSError):  # a log that cannot be written does not stop the work
             self._stream.write(text + "\n")
             self._stream.flush()
 
