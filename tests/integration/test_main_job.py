@@ -17,6 +17,7 @@ from envpack.entry import Kind
 from envpack.formats import sif
 from envpack.formats.squashfs.reader import Squashfs
 from tests.conftest import Served
+from tests.integration.commands import envpack
 
 ENVIRONMENT = """\
 name: small
@@ -30,20 +31,6 @@ dependencies:
   - pip:
       - humanize
 """
-
-
-def envpack(
-    *arguments: str, config: Path, cwd: Path, check: bool = True, **variables: str
-) -> subprocess.CompletedProcess[str]:
-    """Run the command line as a user does: a process of its own."""
-    environment = {**os.environ, "ENVPACK_CONFIG": str(config), **variables}
-    done = subprocess.run(
-        [sys.executable, "-m", "envpack", *arguments],
-        cwd=cwd, env=environment, capture_output=True, text=True, timeout=600, check=False,
-    )  # fmt: skip
-    if check:
-        assert done.returncode == 0, done.stdout + done.stderr
-    return done
 
 
 @pytest.fixture
@@ -223,13 +210,8 @@ def test_several_platforms_in_one_lock(project: Path, config_file: Path, channel
 
 
 def test_pip_freeze_from_standard_input(project: Path, config_file: Path) -> None:
-    environment = {**os.environ, "ENVPACK_CONFIG": str(config_file)}
-    done = subprocess.run(
-        [sys.executable, "-m", "envpack", "lock", "-", "--name", "frozen", "--json"],
-        input="humanize==4.9.0\nsix==1.16.0\n", cwd=project, env=environment,
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    frozen = "humanize==4.9.0\nsix==1.16.0\n"
+    done = envpack("lock", "-", "--name", "frozen", "--json", cwd=project, config=config_file, text=frozen)
     report = json.loads(done.stdout)
     versions = {r["name"]: r["version"] for r in report["platforms"]["linux-64"]["requested"]}
     assert versions["humanize"] == "4.9.0"
