@@ -1,6 +1,7 @@
 """The user's settings: ``~/.config/envpack/config.toml`` and ``ENVPACK_*`` variables.
 
     cache = "/scratch/me/envpack"
+    pins = "/site/envpack/pins.toml"         # instead of envpack/recipes/pins.toml: what recipes download
 
     [mirrors]          # where a channel is really fetched from; locks keep the channel's own URLs
     "https://conda.anaconda.org/conda-forge" = ["http://127.0.0.1:8765"]
@@ -48,13 +49,15 @@ class Credential:
 @dataclass(frozen=True, slots=True)
 class Config:
     """Settings of one run. ``mirrors`` maps a channel URL to the URLs tried instead, in order;
-    ``registries`` a registry host to the base URL of its mirror; ``credentials`` are by host[:port].
+    ``registries`` a registry host to the base URL of its mirror; ``credentials`` are by host[:port]; ``pins``
+    is a file that replaces ``envpack/recipes/pins.toml``.
     """
 
     cache: Path
     mirrors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     registries: Mapping[str, str] = field(default_factory=dict)
     credentials: Mapping[str, Credential] = field(default_factory=dict)
+    pins: Path | None = None
 
     def mirrored(self, url: str) -> tuple[str, ...]:
         """The URLs to try for ``url``, in order: the mirrors of the longest channel it is in, or itself."""
@@ -116,11 +119,11 @@ class _Reader:
 
     def config(self, data: dict[str, Any], env: Mapping[str, str], home: Path) -> Config:
         """The settings, with a default for each that is wrong."""
-        self._known(data, "", ("cache", "mirrors", "registries", "credentials"))
+        self._known(data, "", ("cache", "mirrors", "pins", "registries", "credentials"))
         default = str(Path(env.get("XDG_CACHE_HOME") or home / ".cache") / "envpack")
         cache = env.get("ENVPACK_CACHE") or self._text(data.get("cache", default), "cache") or default
-        if cache == "~" or cache.startswith("~/"):
-            cache = f"{home}{cache[1:]}"
+        pins = self._text(data["pins"], "pins") if "pins" in data else ""
+        cache, pins = (f"{home}{p[1:]}" if p == "~" or p.startswith("~/") else p for p in (cache, pins))
         mirrors = {}
         for channel, value in self._table(data.get("mirrors", {}), "mirrors").items():
             key = "mirrors" if "@" in channel else f'mirrors."{channel}"'
@@ -140,7 +143,8 @@ class _Reader:
             key = f'credentials."{host}"'
             if self._is_table(value, key):
                 credentials[host.lower().removesuffix(":443")] = self._credential(value, key)
-        return Config(Path(cache).absolute(), mirrors, registries, credentials)
+        given_pins = Path(pins).absolute() if pins else None
+        return Config(Path(cache).absolute(), mirrors, registries, credentials, given_pins)
 
     def _credential(self, table: dict[str, Any], key: str) -> Credential:
         fields = ("username", "password_env", "token_env")

@@ -5,8 +5,32 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from envpack.image import Reference
 from envpack.lockfile import BasePin
 from envpack.platforms import Platform
+
+
+@dataclass(frozen=True, slots=True)
+class Installer:
+    """A program that puts conda into an image: where it is, and the sha256 of its bytes (hexadecimal)."""
+
+    name: str
+    url: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """The two stages of a recipe: where packages are installed, and what the environment is then put on.
+
+    Both images are pinned by digest. Without an ``installer``, ``build`` has a conda in ``/opt/conda``
+    already. ``reason`` is one sentence: which kind of recipe this is, and why.
+    """
+
+    build: Reference
+    runtime: Reference
+    installer: Installer | None
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +40,8 @@ class Recipe:
     ``prefix`` is the environment's absolute path in the image; ``epoch`` the image's date in seconds since
     1970; ``variables`` are set on activation beside the usual ones; ``imports`` are the python modules whose
     import is the image's test; ``labels`` are OCI annotation keys and values; ``packages`` is the table for
-    the help text: (name, version) of what was asked for.
+    the help text: (name, version) of what was asked for. ``stages`` is how Docker and Apptainer build it;
+    ``None`` where only the native engine is meant.
     """
 
     name: str
@@ -28,3 +53,4 @@ class Recipe:
     imports: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     packages: tuple[tuple[str, str], ...] = ()
+    stages: Stages | None = None

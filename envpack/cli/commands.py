@@ -135,6 +135,7 @@ def envpack(context: click.Context) -> None:
     \b
     envpack lock     environment.yml -> lockfiles/NAME.conda-lock.yml
     envpack build    lock            -> images/NAME.sif
+    envpack recipe   lock            -> recipes/NAME, for docker build and apptainer build
     envpack run      images/NAME.sif script.py
     """
     if context.invoked_subcommand is None:
@@ -236,6 +237,28 @@ def build(name: str | None, as_json: bool, quiet: bool, **options: Any) -> None:
             name, directory=Path(), config=settings, epoch=epoch, progress=progress, ledger=ledger, **options
         ),
         show.built,
+        as_json=as_json,
+        quiet=quiet,
+    )
+
+
+@envpack.command()
+@click.argument("name", required=False)
+@click.option("--platform", help="Conda platform of the image. Default: the lock's, or this machine's.")
+@_reporting
+def recipe(name: str | None, platform: str | None, as_json: bool, quiet: bool) -> None:
+    """Write the recipes of a lock: recipes/NAME, for `docker build` and `apptainer build`.
+
+    NAME is an environment's name or the path of a lock. Default: the only lock in lockfiles/.
+    """
+    from envpack import config, pipeline
+
+    settings, epoch = config.load(), _source_date_epoch()
+    _report(
+        lambda _progress, _ledger: pipeline.recipe(
+            name, directory=Path(), config=settings, platform=platform, epoch=epoch
+        ),
+        show.written,
         as_json=as_json,
         quiet=quiet,
     )

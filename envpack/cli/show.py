@@ -13,7 +13,7 @@ from envpack.errors import EnvpackError, Location, Problem
 from envpack.ledger import Action, Finding
 
 if TYPE_CHECKING:
-    from envpack.pipeline import Built, Checked, Locked
+    from envpack.pipeline import Built, Checked, Locked, Written
 
 _COLOURS = {Action.NEEDS_YOU: "red", Action.DROPPED: "yellow", Action.GUESSED: "yellow"}
 
@@ -91,6 +91,13 @@ def built(result: Built) -> None:
     click.echo(f"sha256 {image.sha256}")
     click.echo(f"recipes {', '.join(str(path) for path in result.recipes)}")
     click.echo(f"run python in it: envpack run {image.path} --version")
+
+
+def written(result: Written) -> None:
+    """The summary of ``envpack recipe``."""
+    for path in result.files:
+        click.echo(str(path))
+    click.echo(result.reason)
 
 
 def _line(label: str, text: str, where: Location | None, colour: str | None) -> None:

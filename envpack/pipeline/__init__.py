@@ -11,6 +11,7 @@ The functions read clocks and settings, so that nothing below has to; they print
 from envpack.pipeline.build import Built, build
 from envpack.pipeline.lock import Checked, Locked, LockedPlatform, RequestedPackage, check, lock
 from envpack.pipeline.project import image_path, lock_path, recipe_folder
+from envpack.pipeline.recipe import Written, recipe
 from envpack.run import parse_bind, run
 
 __all__ = [
@@ -19,12 +20,14 @@ __all__ = [
     "Locked",
     "LockedPlatform",
     "RequestedPackage",
+    "Written",
     "build",
     "check",
     "image_path",
     "lock",
     "lock_path",
     "parse_bind",
+    "recipe",
     "recipe_folder",
     "run",
 ]

@@ -2,7 +2,7 @@
 
 environment.yml
 lockfiles/NAME.conda-lock.yml
-recipes/NAME/                    Apptainer.def, Dockerfile
+recipes/NAME/                    Apptainer.def, Dockerfile, and what these two read
 images/NAME.sif
 """
 

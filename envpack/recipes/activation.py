@@ -1,4 +1,10 @@
-"""Activation: what ``conda activate`` would do to a shell, as a script that any POSIX shell can source."""
+"""Activation: what ``conda activate`` would do to a shell, for each kind of image.
+
+- Apptainer and Singularity source a script for every program (:func:`environment`).
+- Docker has variables for every program (:func:`variables`, and ``PATH``), and a script that starts the first
+  one (:func:`entrypoint`): packages' activation scripts can only be run there. What they set is missing in
+  programs of ``docker exec``, unless these are started through ``/usr/local/bin/entrypoint.sh`` too.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +12,62 @@ from envpack.recipe import Recipe
 from envpack.recipes import quoting, validation
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+ENTRYPOINT = "/usr/local/bin/entrypoint.sh"
+# By its interpreter, so that it need not be executable where recipes are kept.
+ENTRYPOINT_COMMAND = ("/bin/sh", ENTRYPOINT)
+
+
+def variables(recipe: Recipe) -> dict[str, str]:
+    """The variables of a Docker or OCI image, beside ``PATH``, in the order in which they are written.
+
+    Values with line breaks are absent: no Dockerfile can hold them. :func:`entrypoint` sets these.
+    """
+    fixed = {
+        "CONDA_PREFIX": recipe.prefix,
+        "CONDA_DEFAULT_ENV": recipe.name,
+        "CONDA_SHLVL": "1",
+        "PYTHONNOUSERSITE": "1",
+    }
+    own = {k: v for k, v in sorted(recipe.variables.items()) if not _has_line_break(v)}
+    return fixed | own
+
+
+def entrypoint(recipe: Recipe) -> str:
+    """The script that starts the first program of a Docker or OCI image, with its arguments as they are.
+
+    Runs packages' activation scripts, in bash where there is one: some are written for it. None of them can
+    change the arguments, and one that fails does not keep the program from being started. Variables given to
+    ``docker run`` win over those of the recipe. Raises what :func:`environment` raises.
+    """
+    validation.validate(recipe)
+    own = {k: v for k, v in sorted(recipe.variables.items()) if _has_line_break(v)}
+    exports = "".join(
+        f'if [ -z "${{{name}+set}}" ]; then\n{quoting.exports({name: value})}fi\n'
+        for name, value in own.items()
+    )
+    return f"""\
+#!/bin/sh
+# Starts a program in the environment {recipe.name}, as `conda activate` would have it.
+if [ -z "${{BASH_VERSION-}}" ] && [ -x /bin/bash ]; then
+    exec /bin/bash "$0" "$@"
+fi
+{exports}\
+# A function, so that no script can change the arguments.
+activate() {{
+    for _envpack_script in {quoting.sh(recipe.prefix)}/etc/conda/activate.d/*.sh; do
+        if [ -f "$_envpack_script" ]; then
+            command . "$_envpack_script" || true
+        fi
+    done
+    unset _envpack_script
+}}
+activate
+exec "$@"
+"""
+
+
+def _has_line_break(value: str) -> bool:
+    return "\n" in value or "\r" in value
 
 
 def environment(recipe: Recipe) -> str:
@@ -63,7 +125,6 @@ _envpack_flags="${{-:-}}"
 set +eu
 for _envpack_script in {prefix}/etc/conda/activate.d/*.sh; do
     if [ -f "$_envpack_script" ]; then
-        # shellcheck disable=SC1090
         command . "$_envpack_script" || true
     fi
 done

@@ -7,38 +7,64 @@ replaced everywhere; see :mod:`envpack.recipes.quoting` for how values avoid all
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
+from envpack.image import Reference
 from envpack.lockfile import LockedPackage
 from envpack.recipe import Recipe
-from envpack.recipes import activation, quoting, singularity_d
+from envpack.recipes import activation, installation, labels, quoting, singularity_d
+from envpack.recipes.installation import Step
 from envpack.recipes.validation import validate
+
+FILENAME = "Apptainer.def"
+_WIDTH = 100
+# A base image may come without anything to download with. Root of a build without root cannot become
+# another user, as apt would like to.
+_CURL = """\
+if ! command -v curl > /dev/null; then
+    if command -v apt-get > /dev/null; then
+        apt-get -o APT::Sandbox::User=root update
+        apt-get -o APT::Sandbox::User=root install -y --no-install-recommends ca-certificates curl
+    else
+        dnf install -y curl
+    fi
+fi"""
 
 
 def render(recipe: Recipe, packages: Sequence[LockedPackage]) -> str:
-    """The definition file of an image of ``recipe`` that holds ``packages``, as text.
+    """The definition file of an image of ``recipe`` that holds ``packages``.
 
-    It names the packages by file name and hash and takes the installed environment from a folder ``env``
-    beside it; with that folder ``apptainer build`` makes the same image as the native engine. Raises
+    It takes the other recipe files from the folder in which ``apptainer build`` is run. Raises
     :class:`SourceError` where the recipe cannot be written.
     """
     validate(recipe)
-    archives = "".join(f"#   {quoting.comment(p.filename)} sha256:{p.sha256}\n" for p in packages)
-    labels = "".join(f"    {key} {value}\n" for key, value in sorted(recipe.labels.items()))
+    stages = recipe.stages
+    assert stages is not None
+    copied = [f"    {name} {path}\n" for name, path in installation.copied(recipe, packages).items()]
+    labelled = "".join(f"    {key} {value}\n" for key, value in labels.in_stages(recipe).items())
     return f"""\
-Bootstrap: docker
-# {recipe.base.reference.familiar}
-From: {recipe.base.pinned}
+{_comment(f"The environment {recipe.name}: {len(packages)} packages for {recipe.platform.subdir}.")}\
+#
+#     apptainer build {recipe.name}.sif {FILENAME}         in this folder
+#     apptainer run {recipe.name}.sif script.py
+#
+{_comment(f"{stages.reason}.")}
+{_comment("Stage 1 installs the packages. Nothing of it but their folder gets into the image.")}\
+{_from(stages.build)}Stage: build
 
-# The environment {recipe.name}: {len(packages)} packages for {recipe.platform.subdir}, in {recipe.prefix}.
-# envpack's native engine wrote the image from their archives without running this file. To have
-# apptainer make it, install the lock into {recipe.prefix} and copy that folder to `env` beside this file.
-{archives}
 %files
-    env {recipe.prefix}
+{"".join(copied)}
+%post
+{"".join(_commands(step) for step in _steps(recipe, packages))}
+{_comment("Stage 2 is the image: the base, the environment, and how to use it.")}\
+{_from(stages.runtime)}Stage: final
+
+%files from build
+    {recipe.prefix} {recipe.prefix}
 
 %labels
-{labels}
+{labelled}
 %environment
 {activation.environment(recipe)}
 %runscript
@@ -49,3 +75,36 @@ From: {recipe.base.pinned}
 {singularity_d.testscript(recipe)}
 %help
 {singularity_d.help_text(recipe)}"""
+
+
+def _from(image: Reference) -> str:
+    """The header of a stage. Apptainer takes a tag or a digest, not both: the tag is for the reader."""
+    pinned = Reference(image.registry, image.repository, None, image.digest)
+    tagged = Reference(image.registry, image.repository, image.tag)
+    return f"# {tagged.familiar}\nBootstrap: docker\nFrom: {pinned}\n"
+
+
+def _steps(recipe: Recipe, packages: Sequence[LockedPackage]) -> list[Step]:
+    assert recipe.stages is not None
+    installer = recipe.stages.installer
+    if installer is None:
+        return installation.steps(recipe, packages)
+    download = Step(
+        f"{installer.name}, which brings conda.",
+        (
+            _CURL,
+            "curl --fail --location --silent --show-error --retry 5 \\\n"
+            f"    --output {installation.INSTALLER} {installer.url}",
+        ),
+    )
+    return [download, installation.miniforge(installer), *installation.steps(recipe, packages)]
+
+
+def _commands(step: Step) -> str:
+    """The commands, each on lines of its own: Apptainer ends ``%post`` at the first that fails."""
+    return textwrap.indent(_comment(step.why) + "\n".join(step.commands) + "\n", "    ")
+
+
+def _comment(text: str) -> str:
+    lines = textwrap.wrap(quoting.comment(text), _WIDTH, break_on_hyphens=False)
+    return "".join(f"# {line}\n" for line in lines)

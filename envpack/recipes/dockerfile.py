@@ -1,45 +1,92 @@
 """The Dockerfile: what the image is, in the words of Docker.
 
-Reference: Docker's "Dockerfile reference" (``FROM``, ``COPY``, ``ENV``, ``LABEL``, exec form of ``CMD``).
+Reference: Docker's "Dockerfile reference". Only what the classic builder of Docker 20.10 knows, which
+BuildKit knows too: no here-documents, no mounts, no ``--chmod``.
 """
 
 from __future__ import annotations
 
 import json
+import textwrap
+from collections.abc import Sequence
 
-from envpack.errors import Problem, SourceError
+from envpack.lockfile import LockedPackage
 from envpack.recipe import Recipe
-from envpack.recipes import quoting
+from envpack.recipes import activation, installation, labels, quoting
 from envpack.recipes.validation import validate
 
+_WIDTH = 100
 
-def render(recipe: Recipe) -> str:
-    """A Dockerfile for an image of ``recipe``, which takes the installed environment from a folder ``env``.
 
-    ``ENV`` cannot run the scripts of ``etc/conda/activate.d``, nor hold a line break: :class:`SourceError`
-    names every variable that has one, or whatever else cannot be written.
+def render(recipe: Recipe, packages: Sequence[LockedPackage]) -> str:
+    """The Dockerfile of an image of ``recipe`` that holds ``packages``.
+
+    It takes the other recipe files from its own folder. Raises :class:`SourceError` where the recipe cannot
+    be written.
     """
     validate(recipe)
-    problems = [
-        Problem(f"the variable {name!r} cannot be written into a Dockerfile", why="its value has line breaks")
-        for name, value in sorted(recipe.variables.items())
-        if "\n" in value or "\r" in value
-    ]
-    if problems:
-        raise SourceError("the environment cannot be written as a Dockerfile", problems=problems)
-    variables = {
-        "CONDA_PREFIX": recipe.prefix,
-        "CONDA_DEFAULT_ENV": recipe.name,
-        "CONDA_SHLVL": "1",
-        "PYTHONNOUSERSITE": "1",
-    } | dict(sorted(recipe.variables.items()))
-    assignments = "".join(f" \\\n    {k}={quoting.dockerfile(v)}" for k, v in variables.items())
-    labels = "".join(f" \\\n    {k}={quoting.dockerfile(v)}" for k, v in sorted(recipe.labels.items()))
+    stages = recipe.stages
+    assert stages is not None
+    prefix = quoting.sh(recipe.prefix)
     lines = [
-        f"FROM {recipe.base.pinned}",
-        f"COPY env {recipe.prefix}",
-        f"ENV PATH={recipe.prefix}/bin:$PATH{assignments}",
-        *([f"LABEL{labels}"] if labels else []),
+        *_comment(f"The environment {recipe.name}: {len(packages)} packages for {recipe.platform.subdir}."),
+        "#",
+        f"#     docker build -t {recipe.name.lower()} .",
+        f"#     docker run --rm -it {recipe.name.lower()}",
+        "#",
+        *_comment(f"{stages.reason}."),
+        "",
+        *_comment("Stage 1 installs the packages. Nothing of it but their folder gets into the image."),
+        f"FROM {stages.build} AS build",
+        "",
+    ]
+    if stages.installer:
+        lines += [
+            *_comment(f"{stages.installer.name}, which brings conda."),
+            f"ADD {stages.installer.url} {installation.INSTALLER}",
+            *_run([installation.miniforge(stages.installer)]),
+            "",
+        ]
+    lines += [f"COPY {name} {path}" for name, path in installation.copied(recipe, packages).items()]
+    lines += [
+        *_run(installation.steps(recipe, packages)),
+        "",
+        *_comment("Stage 2 is the image: the base, the environment, and how to use it."),
+        f"FROM {stages.runtime}",
+        f"COPY --from=build {prefix} {prefix}",
+        f"COPY entrypoint.sh {activation.ENTRYPOINT}",
+        "",
+        *_comment(
+            "What `conda activate` would set. Docker gives this to every program in the container, those of "
+            "`docker exec` too."
+        ),
+        f"ENV PATH={recipe.prefix}/bin:$PATH{_pairs(activation.variables(recipe))}",
+        "",
+    ]
+    if recipe.labels:
+        lines += [f"LABEL{_pairs(labels.in_stages(recipe))}", ""]
+    lines += [
+        *_comment("Packages' own activation scripts, if there are any, then the program."),
+        f"ENTRYPOINT {json.dumps(list(activation.ENTRYPOINT_COMMAND))}",
         f"CMD {json.dumps([recipe.prefix + '/bin/python'])}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _run(steps: Sequence[installation.Step]) -> list[str]:
+    """One ``RUN`` of all commands, with comments between them."""
+    commands = [(step.why if i == 0 else "", c) for step in steps for i, c in enumerate(step.commands)]
+    lines = []
+    for number, (why, command) in enumerate(commands):
+        lines += [f"{'    ' if number else ''}{line}" for line in _comment(why)]
+        end = "" if number == len(commands) - 1 else " \\"
+        lines.append(f"{' && ' if number else 'RUN '}{command}{end}")
+    return lines
+
+
+def _pairs(values: dict[str, str]) -> str:
+    return "".join(f" \\\n    {key}={quoting.dockerfile(value)}" for key, value in values.items())
+
+
+def _comment(text: str) -> list[str]:
+    return [f"# {line}" for line in textwrap.wrap(quoting.comment(text), _WIDTH, break_on_hyphens=False)]

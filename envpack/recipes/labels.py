@@ -4,8 +4,21 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
-from envpack.image import Digest
+from envpack.image import Digest, Reference
 from envpack.recipe import Recipe
+
+BASE_NAME = "org.opencontainers.image.base.name"
+BASE_DIGEST = "org.opencontainers.image.base.digest"
+
+
+def in_stages(recipe: Recipe) -> dict[str, str]:
+    """``recipe.labels`` of an image that is built in stages, whose base is the last one's, sorted by key."""
+    found = dict(recipe.labels)
+    if recipe.stages is not None and BASE_NAME in found:
+        runtime = recipe.stages.runtime
+        found[BASE_NAME] = str(Reference(runtime.registry, runtime.repository, runtime.tag))
+        found[BASE_DIGEST] = str(runtime.digest)
+    return dict(sorted(found.items()))
 
 
 def labels(recipe: Recipe, lock: Digest) -> dict[str, str]:
@@ -22,8 +35,8 @@ def labels(recipe: Recipe, lock: Digest) -> dict[str, str]:
         standard + "title": recipe.name,
         standard + "created": created,
         standard + "architecture": recipe.platform.oci_architecture,
-        standard + "base.name": str(recipe.base.reference),
-        standard + "base.digest": str(recipe.base.digest),
+        BASE_NAME: str(recipe.base.reference),
+        BASE_DIGEST: str(recipe.base.digest),
         own + "base.glibc": recipe.base.glibc,
         own + "lock.sha256": lock.hex,
         own + "platform": recipe.platform.subdir,

@@ -15,7 +15,7 @@ import io
 import json
 import posixpath
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,28 +32,28 @@ OCI = "application/vnd.oci.image"
 Tree = dict[str, tuple[tarfile.TarInfo, bytes]]
 
 
-def image() -> Path:
-    """The folder of the layout, built on first use."""
-    key = store.key(PACKAGES, Path("/etc/os-release").read_text(), files=("base.py", "debian.py"))
-    return store.built("base", key, _build)
+def image(more: Sequence[str] = ()) -> Path:
+    """The folder of the layout, with ``more`` of Debian's packages, built on first use."""
+    key = store.key(PACKAGES, *more, Path("/etc/os-release").read_text(), files=("base.py", "debian.py"))
+    return store.built("base", key, lambda folder: _build(folder, [*PACKAGES, *more]))
 
 
-def _build(folder: Path) -> None:
-    platforms = {"amd64": _tree(), "arm64": dict([_text("README", "A stand-in without content.\n")])}
+def _build(folder: Path, packages: Sequence[str]) -> None:
+    platforms = {"amd64": _tree(packages), "arm64": dict([_text("README", "A stand-in without content.\n")])}
     manifests = [
         {**_image(folder, tree, architecture), "platform": {"architecture": architecture, "os": "linux"}}
         for architecture, tree in platforms.items()
     ]
     index = {"schemaVersion": 2, "mediaType": f"{OCI}.index.v1+json", "manifests": manifests}
-    top = _document(folder, index, "index")
+    top = document(folder, index, "index")
     (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [top]}))
     (folder / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
 
 
-def _tree() -> Tree:
+def _tree(packages: Sequence[str]) -> Tree:
     """The root file system, path to tar member."""
     tree: Tree = dict(_link(name, f"usr/{name}") for name in MERGED)
-    with debian.downloaded(PACKAGES, dependencies=True) as debs:
+    with debian.downloaded(packages, dependencies=True) as debs:
         for deb in debs:
             for member, data in debian.content(deb):
                 member.name = _merged(member.name)
@@ -91,7 +91,7 @@ def _image(folder: Path, tree: Tree, architecture: str) -> dict[str, Any]:
     """Write an image of one layer; gives the descriptor of its manifest."""
     tar = _layer(tree)
     packed = gzip.compress(tar, 6, mtime=0)
-    layer = {"mediaType": f"{OCI}.layer.v1.tar+gzip", **_blob(folder, packed)}
+    layer = {"mediaType": f"{OCI}.layer.v1.tar+gzip", **blob(folder, packed)}
     config = {
         "architecture": architecture,
         "os": "linux",
@@ -105,10 +105,10 @@ def _image(folder: Path, tree: Tree, architecture: str) -> dict[str, Any]:
     manifest = {
         "schemaVersion": 2,
         "mediaType": f"{OCI}.manifest.v1+json",
-        "config": _document(folder, config, "config"),
+        "config": document(folder, config, "config"),
         "layers": [layer],
     }
-    return _document(folder, manifest, "manifest")
+    return document(folder, manifest, "manifest")
 
 
 def _layer(tree: Tree) -> bytes:
@@ -134,11 +134,13 @@ def _parents(name: str) -> list[str]:
     return [*_parents(parent), parent] if parent else []
 
 
-def _document(folder: Path, value: Mapping[str, Any], kind: str) -> dict[str, Any]:
-    return {"mediaType": f"{OCI}.{kind}.v1+json", **_blob(folder, json.dumps(value, sort_keys=True).encode())}
+def document(folder: Path, value: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """Write JSON as a blob of the layout; gives its descriptor."""
+    return {"mediaType": f"{OCI}.{kind}.v1+json", **blob(folder, json.dumps(value, sort_keys=True).encode())}
 
 
-def _blob(folder: Path, data: bytes) -> dict[str, Any]:
+def blob(folder: Path, data: bytes) -> dict[str, Any]:
+    """Write a blob of the layout; gives its digest and size."""
     digest = hashlib.sha256(data).hexdigest()
     blobs = folder / "blobs" / "sha256"
     blobs.mkdir(parents=True, exist_ok=True)

@@ -25,6 +25,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, *, body: bool) -> None:
         path = (self.folder / unquote(urlsplit(self.path).path).lstrip("/")).resolve()
+        if path.is_dir():
+            path /= "index.html"
         if not path.is_relative_to(self.folder) or not path.is_file():
             self.send_response(HTTPStatus.NOT_FOUND)
             self.send_header("Content-Length", "0")
@@ -46,7 +48,8 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.send_response(HTTPStatus.OK)
         self.send_header("Accept-Ranges", "bytes")
-        self.send_header("Content-Type", "application/octet-stream")
+        kind = "text/html" if path.suffix == ".html" else "application/octet-stream"
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(last - first + 1))
         self.end_headers()
         if body:

@@ -31,6 +31,7 @@ def test_everything(environ: dict[str, str]) -> None:
         environ,
         """
         cache = "~/scratch"
+        pins = "~/pins.toml"
         [mirrors]
         "https://conda.anaconda.org/conda-forge/" = ["http://127.0.0.1:1/", "https://mirror.example.org/cf"]
         "https://repo.anaconda.com/pkgs/main" = "http://127.0.0.1:2"
@@ -54,6 +55,7 @@ def test_everything(environ: dict[str, str]) -> None:
             "registry.example.org": Credential("me", "REGISTRY_PASSWORD"),
             "conda.example.org:8443": Credential(token_env="TOKEN"),
         },
+        Path(environ["HOME"]) / "pins.toml",
     )
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from envpack.errors import SourceError
 from envpack.recipe import Recipe
-from envpack.recipes.activation import environment
+from envpack.recipes.activation import entrypoint, environment, variables
 
 SHELLS = ["dash", "bash"]
 
@@ -116,3 +116,46 @@ def test_text_holds_no_bashism_for_values_with_line_breaks(recipe: Recipe) -> No
 def test_a_recipe_that_cannot_be_written_is_refused(recipe: Recipe) -> None:
     with pytest.raises(SourceError):
         environment(replace(recipe, variables={"LD_PRELOAD": "/x.so"}))
+
+
+def start(
+    recipe: Recipe, tmp_path: Path, *arguments: str, shell: str = "/bin/sh", **host: str
+) -> subprocess.CompletedProcess[bytes]:
+    """Start a program as a container does, with the image's variables and those of ``host``."""
+    script = tmp_path / "entrypoint.sh"
+    script.write_text(entrypoint(recipe))
+    environ = {"PATH": "/usr/bin:/bin", **variables(recipe), **host}
+    return subprocess.run([shell, str(script), *arguments], env=environ, capture_output=True, check=False)
+
+
+def test_the_entrypoint_hands_arguments_and_exit_code_on(recipe: Recipe, tmp_path: Path) -> None:
+    awkward = ["a b", "*", "", "$HOME", "'", '"', "\\", "--flag"]
+    done = start(recipe, tmp_path, "sh", "-c", 'printf "%s|" "$@"; exit 7', "sh", *awkward)
+    assert done.stdout.decode() == "".join(f"{argument}|" for argument in awkward)
+    assert (done.returncode, done.stderr) == (7, b"")
+
+
+def test_the_entrypoint_runs_activation_scripts(recipe: Recipe, tmp_path: Path) -> None:
+    scripts = tmp_path / "etc/conda/activate.d"
+    scripts.mkdir(parents=True)
+    (scripts / "a.sh").write_text('export FIRST="$CONDA_PREFIX/share"; set -- other arguments\n')
+    (scripts / "b.sh").write_text("if then fi ((\n")
+    (scripts / "c.sh").write_text('if [[ -n "$FIRST" ]]; then export SECOND="$FIRST/b"; fi\n')
+    done = start(replace(recipe, prefix=str(tmp_path)), tmp_path, "env", shell="/bin/dash")
+    found = dict(line.split("=", 1) for line in done.stdout.decode().splitlines())
+    assert found["FIRST"] == f"{tmp_path}/share"
+    assert found["SECOND"] == f"{tmp_path}/share/b"
+    assert found["OMP_NUM_THREADS"] == "4"
+    assert not any(name.startswith("_envpack") for name in found)
+
+
+def test_variables_with_line_breaks_come_from_the_entrypoint(recipe: Recipe, tmp_path: Path) -> None:
+    hostile = "a\n%post\n'$(exit 1)`exit 1`\\\n"
+    recipe = replace(recipe, variables={"HOSTILE": hostile, "PLAIN": "x"})
+    assert "HOSTILE" not in variables(recipe)
+    done = start(recipe, tmp_path, "printenv", "HOSTILE")
+    assert done.stdout.decode() == hostile + "\n"
+    assert (
+        start(recipe, tmp_path, "printenv", "HOSTILE", HOSTILE="of docker run").stdout == b"of docker run\n"
+    )
+    assert start(recipe, tmp_path, "printenv", "PLAIN", PLAIN="of docker run").stdout == b"of docker run\n"

@@ -6,59 +6,67 @@ import pytest
 from envpack.errors import SourceError
 from envpack.lockfile import LockedPackage
 from envpack.recipe import Recipe
-from envpack.recipes import activation, apptainer_def, singularity_d
+from envpack.recipes import activation, apptainer_def, dockerfile, installation, singularity_d
 
-NUMPY = LockedPackage(
-    "numpy",
-    "1.26.4",
-    "conda",
-    "linux-64",
-    "https://user:secret@conda.example.org/t/secret/linux-64/numpy-1.26.4-py311_0.conda?key=secret",
-    "c" * 64,
-)
 HOSTILE = "a\n%post\ntouch /pwned\nBootstrap: docker\nFrom: evil\n{{ x }}\n"
 
 
 def sections(text: str) -> dict[str, str]:
-    """Read a definition file as Apptainer does: a line whose first word begins with % starts a section."""
+    """Read a definition file as Apptainer does: a line whose first word begins with % starts a section.
+
+    The keys are "STAGE SECTION"; a new header begins a new stage.
+    """
     found: dict[str, str] = {}
-    name = "header"
+    stage, name = 0, "header"
     for line in text.split("\n"):
         words = line.split()
+        if words and words[0] == "Bootstrap:":
+            stage, name = stage + 1, "header"
         if words and words[0].startswith("%"):
-            name = words[0]
-            assert name not in found, f"{name} twice"
-            found[name] = ""
-        else:
-            found[name] = found.get(name, "") + line + "\n"
+            name = line.strip()
+            assert f"{stage} {name}" not in found, f"{name} twice"
+        key = f"{stage} {name}"
+        found[key] = found.get(key, "") + ("" if line.strip() == name else line + "\n")
     return found
 
 
-def test_it_has_the_sections_of_the_image(recipe: Recipe) -> None:
+def test_it_has_the_sections_of_the_image(recipe: Recipe, packages: list[LockedPackage]) -> None:
     recipe = replace(recipe, labels={"org.example": "a # b"})
-    found = sections(apptainer_def.render(recipe, [NUMPY]))
+    found = sections(apptainer_def.render(recipe, packages))
     assert list(found) == [
-        "header", "%files", "%labels", "%environment", "%runscript", "%startscript", "%test", "%help"
+        "0 header", "1 header", "1 %files", "1 %post", "2 header", "2 %files from build", "2 %labels",
+        "2 %environment", "2 %runscript", "2 %startscript", "2 %test", "2 %help",
     ]  # fmt: skip
-    assert found["header"].startswith("Bootstrap: docker\n")
-    assert f"From: docker.io/library/ubuntu@sha256:{'b' * 64}\n" in found["header"]
-    assert f"numpy-1.26.4-py311_0.conda sha256:{'c' * 64}" in found["header"]
-    assert found["%labels"].strip() == "org.example a # b"
-    assert found["%environment"].strip() == activation.environment(recipe).strip()
-    assert found["%runscript"].strip() == singularity_d.runscript(recipe).strip()
-    assert found["%test"].strip() == singularity_d.testscript(recipe).strip()
-    assert found["%help"].strip() == singularity_d.help_text(recipe).strip()
+    for stage in "12":
+        assert f"From: docker.io/library/ubuntu@sha256:{'b' * 64}\n" in found[f"{stage} header"]
+    assert found["1 %files"].split() == [
+        "conda-linux-64.lock", "/opt/build/explicit.txt",
+        "requirements.txt", "/opt/build/requirements.txt",
+        "wheels.html", "/opt/build/wheels.html",
+    ]  # fmt: skip
+    assert found["2 %files from build"].split() == ["/opt/env", "/opt/env"]
+    assert found["2 %labels"].strip() == "org.example a # b"
+    assert found["2 %environment"].strip() == activation.environment(recipe).strip()
+    assert found["2 %runscript"].strip() == singularity_d.runscript(recipe).strip()
+    assert found["2 %test"].strip() == singularity_d.testscript(recipe).strip()
+    assert found["2 %help"].strip() == singularity_d.help_text(recipe).strip()
 
 
-def test_no_address_and_no_secret_is_written(recipe: Recipe) -> None:
-    assert "secret" not in apptainer_def.render(recipe, [NUMPY])
+def test_both_recipes_run_the_same_commands(recipe: Recipe, packages: list[LockedPackage]) -> None:
+    post = " ".join(sections(apptainer_def.render(recipe, packages))["1 %post"].split())
+    docker = " ".join(dockerfile.render(recipe, packages).split())
+    assert recipe.stages is not None
+    assert recipe.stages.installer is not None
+    for step in (installation.miniforge(recipe.stages.installer), *installation.steps(recipe, packages)):
+        for command in step.commands:
+            assert " ".join(command.split()) in post
+            assert " ".join(command.split()) in docker
 
 
 def test_hostile_values_stay_values(recipe: Recipe) -> None:
-    package = replace(NUMPY, url="https://conda.example.org/x\n%post\nBootstrap: y\n{{{z}}-1.conda")
-    text = apptainer_def.render(replace(recipe, variables={"HOSTILE": HOSTILE}), [package])
-    assert "%post" not in sections(text)
-    assert len(re.findall(r"(?mi)^bootstrap:", text)) == 1
+    text = apptainer_def.render(replace(recipe, variables={"HOSTILE": HOSTILE}), [])
+    assert "pwned" not in sections(text)["1 %post"]
+    assert len(re.findall(r"(?mi)^bootstrap:", text)) == 2
     assert "{{" not in text
 
 

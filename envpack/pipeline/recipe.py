@@ -1,0 +1,134 @@
+"""``envpack recipe``: lock -> recipe files for Docker and Apptainer."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from envpack import atomic, lockfile
+from envpack.config import Config
+from envpack.errors import LockError, UsageError
+from envpack.image import Digest
+from envpack.lockfile import BuildPins, Lockfile
+from envpack.pipeline.project import find_lock, recipe_folder
+from envpack.platforms import get as get_platform
+from envpack.recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What :func:`recipe` wrote. ``reason`` is one sentence: which kind of recipe it is, and why."""
+
+    name: str
+    platform: str
+    reason: str
+    files: tuple[Path, ...]
+
+    def as_dict(self) -> dict[str, object]:
+        """Plain values for ``--json``."""
+        return {
+            "name": self.name,
+            "platform": self.platform,
+            "reason": self.reason,
+            "recipes": [str(path) for path in self.files],
+        }
+
+
+def recipe(
+    name: str | None = None,
+    *,
+    directory: Path,
+    config: Config,
+    platform: str | None = None,
+    epoch: int | None = None,
+) -> Written:
+    """Write ``recipes/NAME/`` for a lock, without the network; parameters as of :func:`build`.
+
+    Raises :class:`LockError`, :class:`OutputError` as the names say, :class:`ConfigError` for wrong pins and
+    :class:`SourceError` for what no recipe can hold.
+    """
+    path = find_lock(directory, name)
+    lock = lockfile.read(path)
+    made = recipe_of(lock, path, platform, epoch, config)
+    assert made.stages is not None
+    files = write_files(recipe_folder(directory, made.name), made, lock)
+    return Written(made.name, made.platform.subdir, made.stages.reason, files)
+
+
+def recipe_of(lock: Lockfile, path: Path, subdir: str | None, epoch: int | None, config: Config) -> Recipe:
+    """The recipe of the image of one platform of the lock at ``path``.
+
+    Raises :class:`LockError` when the lock does not say enough, :class:`ConfigError` for wrong pins.
+    """
+    from envpack.recipes import pins as recipe_pins
+    from envpack.recipes.labels import labels
+    from envpack.recipes.stages import stages
+
+    pins = lock.pins
+    if pins is None:
+        raise LockError(
+            f"{path} does not say what to build it on",
+            why="it was written by another tool: base image, prefix and date are not recorded in it",
+            hint="Run `envpack lock` on the environment file it was made from.",
+        )
+    subdir = _platform(lock, path, subdir)
+    versions = {f"{p.manager}:{p.name}": p.version for p in lock.for_platform(subdir)}
+    base, platform = pins.platforms[subdir].base, get_platform(subdir)
+    recipe = Recipe(
+        name=pins.name,
+        platform=platform,
+        base=base,
+        prefix=pins.prefix,
+        epoch=pins.epoch if epoch is None else epoch,
+        variables=pins.variables,
+        packages=_requested(pins, subdir, versions),
+        stages=stages(base, platform, recipe_pins.load(config.pins)),
+    )
+    digest = Digest(f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}")
+    return replace(recipe, labels=labels(recipe, digest))
+
+
+def _requested(pins: BuildPins, subdir: str, versions: dict[str, str]) -> tuple[tuple[str, str], ...]:
+    tokens = (token for token in pins.platforms[subdir].requested if token in versions)
+    return tuple((token.partition(":")[2], versions[token]) for token in tokens)
+
+
+def _platform(lock: Lockfile, path: Path, subdir: str | None) -> str:
+    """The platform to build: the one asked for, the only one, or this machine's."""
+    if subdir is not None and subdir not in lock.platforms:
+        raise UsageError(
+            f"{path} has no packages for {subdir}",
+            why=f"it was made for {', '.join(lock.platforms)}",
+            hint=f"Lock again with --platform {subdir}.",
+        )
+    if subdir is None and len(lock.platforms) > 1:
+        subdir = next((p for p in lock.platforms if get_platform(p).is_host), None)
+        if subdir is None:
+            raise UsageError(
+                f"{path} has several platforms and none is this machine's",
+                hint=f"Say which one: --platform {lock.platforms[0]}.",
+            )
+    return subdir or lock.platforms[0]
+
+
+def write_files(folder: Path, recipe: Recipe, lock: Lockfile) -> tuple[Path, ...]:
+    """Write everything that ``docker build`` and ``apptainer build`` need into ``folder``."""
+    from envpack.engines.native.order import link_order
+    from envpack.recipes import activation, apptainer_def, dockerfile, installation, package_files
+
+    packages = link_order(lock.for_platform(recipe.platform.subdir))
+    from_conda = [p for p in packages if p.manager == "conda"]
+    from_pip = [p for p in packages if p.manager == "pip"]
+    texts = {
+        apptainer_def.FILENAME: apptainer_def.render(recipe, packages),
+        "Dockerfile": dockerfile.render(recipe, packages),
+        installation.explicit_filename(recipe): package_files.explicit(from_conda, recipe.platform),
+        "entrypoint.sh": activation.entrypoint(recipe),
+    }
+    if from_pip:
+        texts[package_files.REQUIREMENTS] = package_files.requirements(from_pip)
+        texts[package_files.WHEELS] = package_files.wheels(from_pip)
+    for filename, text in texts.items():
+        atomic.write(folder / filename, text.encode())
+    return tuple(folder / filename for filename in texts)
