@@ -90,15 +90,27 @@ def _parse(path: Path, *, required: bool) -> dict[str, Any]:
     except FileNotFoundError:
         if required:
             raise ConfigError(
-                f"there is no configuration file {path}", why="ENVPACK_CONFIG names it"
+                f"there is no configuration file {path}",
+                why="the variable ENVPACK_CONFIG names it",
+                hint="Set ENVPACK_CONFIG to a file that is there, or unset it.",
             ) from None
         return {}
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read {path}", why=str(error)) from error
+        why = error.strerror if isinstance(error, OSError) else "it is not valid UTF-8"
+        raise ConfigError(
+            f"cannot read the configuration {path}",
+            why=why,
+            hint="Correct the file, or name another one with ENVPACK_CONFIG.",
+        ) from error
     except tomllib.TOMLDecodeError as error:
         place = re.search(r"\(at line (\d+), column (\d+)\)", str(error))
         where = Location(str(path), *(int(n) for n in place.groups()) if place else ())
-        raise ConfigError("the configuration is not valid TOML", where=where, why=str(error)) from error
+        raise ConfigError(
+            "the configuration is not valid TOML",
+            where=where,
+            why=str(error),
+            hint='Settings look like cache = "/scratch/me/envpack", with quotes around texts and URLs.',
+        ) from error
 
 
 class _Reader:
@@ -115,7 +127,11 @@ class _Reader:
         if len(self._problems) == 1:
             one = self._problems[0]
             raise ConfigError(one.what, where=one.where, why=one.why, hint=one.hint)
-        raise ConfigError(f"{len(self._problems)} settings are wrong", problems=self._problems)
+        raise ConfigError(
+            f"{len(self._problems)} settings are wrong",
+            problems=self._problems,
+            hint=f"Change them in {self._where.file}.",
+        )
 
     def config(self, data: dict[str, Any], env: Mapping[str, str], home: Path) -> Config:
         """The settings, with a default for each that is wrong."""

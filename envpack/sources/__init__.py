@@ -6,6 +6,7 @@ the name does not say, by its first lines.
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -73,7 +74,7 @@ def read(
 
 def _default(directory: Path) -> Path:
     for name in DEFAULT_FILES:
-        if (directory / name).is_file():
+        if os.path.lexists(directory / name):
             return directory / name
     raise SourceError(
         f"there is no {' or '.join(DEFAULT_FILES)} in {directory.resolve()}",
@@ -84,7 +85,10 @@ def _default(directory: Path) -> Path:
 def _shown(path: Path, directory: Path) -> str:
     """How messages call ``path``: relative to ``directory`` where it is below it."""
     try:
-        return str(path.resolve().relative_to(directory.resolve()))
+        # not resolve(): a link keeps its own name
+        return str(
+            Path(os.path.normpath(path.absolute())).relative_to(os.path.normpath(directory.absolute()))
+        )
     except ValueError:
         return str(path)
 

@@ -248,7 +248,7 @@ class _Reader:
 def _root(text: str, shown: str) -> Any:
     """The root mapping node of YAML ``text``; :class:`SourceError` with line and column otherwise."""
     root = compose(text, shown, SourceError) if text.strip() else None
-    if root is None:
+    if root is None or is_null(root):
         raise SourceError(f"{shown} is empty", hint="List packages under the key dependencies.")
     if root.id != "mapping":
         raise SourceError(

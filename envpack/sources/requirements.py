@@ -117,7 +117,12 @@ def _requirement(into: PipLines, line: str, where: Location) -> None:
             _needs_you(into, line, where)
         else:
             into.problems.append(
-                Problem(f"{line!r} is not a pip requirement", where, str(error).partition("\n")[0])
+                Problem(
+                    f"{line!r} is not a pip requirement",
+                    where,
+                    str(error).partition("\n")[0],
+                    "Requirements look like rich, rich==13.7.1 or rich[jupyter]>=13,<14.",
+                )
             )
         return
     if parsed.url:
@@ -142,7 +147,7 @@ def _needs_you(into: PipLines, line: str, where: Location) -> None:
         remedy = "Name a released version and its index (--extra-index-url)."
     else:
         why = "it is a folder or file of this machine"
-        remedy = "Remove the line; add your own code to the image's home or build a wheel of it."
+        remedy = "Remove the line: your own code can stay outside the image, or become a wheel in an index."
     into.ledger.add(Action.NEEDS_YOU, shown, why, where=where, remedy=remedy)
     into.problems.append(Problem(f"{shown!r} cannot be locked", where, why, remedy))
 

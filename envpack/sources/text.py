@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import shlex
 from pathlib import Path
 
 from envpack.errors import Location, SourceError
@@ -19,13 +20,21 @@ def read_text(path: Path, shown: str) -> str:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise SourceError(f"there is no file {shown}") from None
+        raise SourceError(
+            f"there is no file {shown}",
+            why=f"{shown} is a link to {path.readlink()}" if path.is_symlink() else None,
+            hint=f"Check the name; the file is looked for in {path.parent.resolve()}.",
+        ) from None
     except IsADirectoryError:
         raise SourceError(
             f"{shown} is a folder", hint="Name an environment.yml or a requirements file."
         ) from None
     except OSError as error:
-        raise SourceError(f"cannot read {shown}", why=error.strerror) from error
+        raise SourceError(
+            f"cannot read {shown}",
+            why=error.strerror,
+            hint=f"See who may read it: ls -l {shlex.quote(shown)}",
+        ) from error
     return decode(data, shown)
 
 
@@ -37,7 +46,9 @@ def decode(data: bytes, shown: str) -> str:
     """
     if len(data) > MAX_BYTES:
         raise SourceError(
-            f"{shown} is longer than {MAX_BYTES // 1024} KiB", why="no environment file is as long"
+            f"{shown} is longer than {MAX_BYTES // 1024} KiB",
+            why="no environment file is as long",
+            hint="Name an environment.yml or a requirements file.",
         )
     encoding = _encoding(data)
     try:

@@ -80,7 +80,7 @@ def test_where_the_cache_is(environ: dict[str, str]) -> None:
 def test_a_named_file_must_be_there(environ: dict[str, str]) -> None:
     with pytest.raises(ConfigError, match="there is no configuration file /absent") as caught:
         load(environ | {"ENVPACK_CONFIG": "/absent.toml"})
-    assert caught.value.why == "ENVPACK_CONFIG names it"
+    assert caught.value.why == "the variable ENVPACK_CONFIG names it"
 
 
 def test_not_toml_has_a_line(environ: dict[str, str]) -> None:
