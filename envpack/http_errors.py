@@ -172,7 +172,10 @@ def refused(response: requests.Response, target: Target, *, has_credentials: boo
             "configuration (~/.config/envpack/config.toml)."
         )
     elif status == 404:
-        what, hint = f"{shown} does not exist", None
+        what, hint = (
+            f"{shown} does not exist",
+            "It may have been removed: `envpack lock` finds what there is now.",
+        )
     elif status == 429:
         retry_after = _retry_after(response.headers)
         what = f"{host} limits how often it may be asked"

@@ -18,10 +18,11 @@ _HINT = (
 )
 
 
-def compose(text: str, shown: str, kind: type[EnvpackError]) -> Any:
+def compose(text: str, shown: str, kind: type[EnvpackError], hint: str = _HINT) -> Any:
     """The root node of YAML ``text``; ``None`` if there is nothing in it.
 
-    ``shown`` is what errors call the file. Raises ``kind`` with line and column for what is no YAML.
+    ``shown`` is what errors call the file. Raises ``kind`` with line, column and ``hint`` for what is no
+    YAML.
     """
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -33,12 +34,13 @@ def compose(text: str, shown: str, kind: type[EnvpackError]) -> Any:
         where = Location(shown, mark.line + 1, mark.column + 1) if mark else Location(shown)
         parts = [part for part in (error.context, error.problem) if part]
         why = ", ".join(parts) or None
-        raise kind("not valid YAML", where=where, why=why, hint=_HINT) from None
+        raise kind("not valid YAML", where=where, why=why, hint=hint) from None
     except RecursionError:
-        raise kind("nested too deeply", where=Location(shown), why="no file of its kind is") from None
+        why = "lists in lists, or keys below keys, by the hundred"
+        raise kind("nested too deeply", where=Location(shown), why=why, hint=hint) from None
     except (YAMLError, ValueError) as error:
         why = str(error).partition("\n")[0]
-        raise kind("not valid YAML", where=Location(shown), why=why) from None
+        raise kind("not valid YAML", where=Location(shown), why=why, hint=hint) from None
 
 
 def at(node: Any, shown: str) -> Location:

@@ -147,9 +147,10 @@ class Registry:
                     hint=f"Check the spelling, or run `docker login {reference.registry}`.",
                 ) from None
             if error.status == 404:
-                raise BaseImageError(
-                    f"there is no image {name}", why=said or error.why, hint="Check the name and the tag."
-                ) from None
+                hint = "Check the name and the tag."
+                if reference.digest:
+                    hint = "It was replaced or removed: run `envpack lock` to record what there is now."
+                raise BaseImageError(f"there is no image {name}", why=said or error.why, hint=hint) from None
             reason = f"{error.what} ({said or error.why})" if said or error.why else error.what
             raise NetworkError(f"cannot read the image {name}", why=reason, hint=error.hint) from None
 

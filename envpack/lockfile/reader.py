@@ -27,7 +27,7 @@ def read(path: Path) -> Lockfile:
     wrongly or without a sha256.
     """
     shown = str(path)
-    root = compose(_text(path), shown, LockError)
+    root = compose(_text(path), shown, LockError, _ANEW)
     try:
         top = _mapping(root, "the file")
         if (version := _field(root, top, "version")) != "1":
@@ -55,7 +55,7 @@ def _text(path: Path) -> str:
     except FileNotFoundError:
         raise LockError(f"there is no lock {path}", hint="Run `envpack lock` first.") from None
     except OSError as error:
-        raise LockError(f"cannot read the lock {path}", why=error.strerror) from error
+        raise LockError(f"cannot read the lock {path}", why=error.strerror, hint=_ANEW) from error
     if len(data) > _MAX_BYTES:
         raise LockError(f"the lock {path} is larger than {_MAX_BYTES >> 20} MiB", hint=_ANEW)
     try:

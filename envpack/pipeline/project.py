@@ -35,10 +35,18 @@ def find_lock(directory: Path, name: str | None) -> Path:
 
     Raises :class:`LockError` when there is none or more than one.
     """
-    if name is not None:
-        written = directory / name
-        return written if name.endswith((".yml", ".yaml")) or "/" in name else lock_path(directory, name)
     found = sorted((directory / "lockfiles").glob(f"*{_SUFFIX}"))
+    if name is not None:
+        if name.endswith((".yml", ".yaml")) or "/" in name:
+            return directory / name
+        path = lock_path(directory, name)
+        if found and path not in found:
+            raise LockError(
+                f"there is no lock {path}",
+                problems=[Problem(f"there is one of {_name(other)}") for other in found],
+                hint="Name one of these, or run `envpack lock`.",
+            )
+        return path
     if not found:
         raise LockError(
             f"there is no lock in {directory / 'lockfiles'}", hint="Run `envpack lock` in this folder first."
@@ -46,7 +54,11 @@ def find_lock(directory: Path, name: str | None) -> Path:
     if len(found) > 1:
         raise LockError(
             f"{directory / 'lockfiles'} holds {len(found)} locks",
-            problems=[Problem(path.name.removesuffix(_SUFFIX)) for path in found],
+            problems=[Problem(_name(path)) for path in found],
             hint="Say which one: envpack build NAME.",
         )
     return found[0]
+
+
+def _name(path: Path) -> str:
+    return path.name.removesuffix(_SUFFIX)

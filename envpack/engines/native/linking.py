@@ -78,8 +78,10 @@ class Linker:
         """The segment of one package; raises what reading its archive raises."""
         parts = (
             package.manager,
+            package.name,
+            package.version,
             package.sha256,
-            package.filename,
+            package.md5 or "no md5",
             package.url,
             self._recipe.prefix,
             self._python.sha256 if self._python else "no python",
