@@ -6,6 +6,7 @@ A stand-in that cannot be built is an error with the reason, never a skip.
 from __future__ import annotations
 
 import os
+import signal
 import shlex
 import shutil
 import tempfile
@@ -129,6 +130,11 @@ def shared_folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="envpack-engines-", dir="/tmp") as name:
         Path(name).chmod(0o777)
         yield Path(name)
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach the programs under test, also where the tests themselves run in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_sessionfinish() -> None:

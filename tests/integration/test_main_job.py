@@ -104,9 +104,16 @@ def test_same_lock_same_bytes(project: Path, config_file: Path, tmp_path: Path) 
     (other / "lockfiles").mkdir(parents=True)
     shutil.copy(project / "lockfiles" / "small.conda-lock.yml", other / "lockfiles")
     first = json.loads(envpack("build", "--json", cwd=project, config=config_file).stdout)
-    surroundings = {"TZ": "Asia/Kathmandu", "PYTHONHASHSEED": "7", "LC_ALL": "C"}
-    surroundings["ENVPACK_CACHE"] = str(tmp_path / "another-cache")
-    done = envpack("build", "--json", cwd=other, config=config_file, **surroundings)
+    done = envpack(
+        "build",
+        "--json",
+        cwd=other,
+        config=config_file,
+        ENVPACK_CACHE=str(tmp_path / "another-cache"),
+        TZ="Asia/Kathmandu",
+        PYTHONHASHSEED="7",
+        LC_ALL="C",
+    )
     second = json.loads(done.stdout)
     assert first["sha256"] == second["sha256"]
     assert (project / "images" / "small.sif").read_bytes() == (other / "images" / "small.sif").read_bytes()

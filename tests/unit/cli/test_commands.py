@@ -65,7 +65,9 @@ def test_findings_are_lines_with_remedies(capsys: pytest.CaptureFixture[str]) ->
 )
 def test_a_wrong_command_line_ends_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(arguments) == 2
-    assert "Usage: envpack" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert "--help`" in error
 
 
 def test_json_errors_are_one_document(
