@@ -3,6 +3,7 @@
     ROOT/archives/SHA256/FILENAME   a package archive, under its own name: tools read a wheel's name
     ROOT/blobs/sha256/DIGEST        a blob of an image: manifest, configuration, layer
     ROOT/segments/KEY               a part of a file system image, by the key of all it was made from
+    ROOT/layers/KEY                 which blob is the layer made from that key: {diff_id, digest, size}
     ROOT/tmp/NAME/                  a running command's own files
     ROOT/tmp/NAME.lock              held (flock) by that command for as long as it lives
 
@@ -58,9 +59,16 @@ class Cache:
 
     def segment(self, key: str) -> Path:
         """Where the file system segment made from ``key`` is, or will be."""
+        return self._keyed("segments", key)
+
+    def layer(self, key: str) -> Path:
+        """Where it is, or will be, recorded which blob is the layer made from ``key``."""
+        return self._keyed("layers", key)
+
+    def _keyed(self, kind: str, key: str) -> Path:
         if not _KEY.match(key):
             raise ValueError(f"not a cache key: {key!r}")
-        return self.root / "segments" / key
+        return self.root / kind / key
 
     @contextmanager
     def temporary(self) -> Iterator[Path]:

@@ -210,18 +210,24 @@ def lock(
 @click.argument("name", required=False)
 @click.option("--platform", help="Conda platform of the image. Default: the lock's, or this machine's.")
 @click.option(
+    "--format",
+    type=click.Choice(["sif", "oci", "docker"]),
+    default="sif",
+    show_default=True,
+    help="sif for Apptainer; oci and docker are one archive, for docker load, podman, skopeo and others.",
+)
+@click.option("--tag", help="Name of an oci or docker image, e.g. group/name:1.0. Default: NAME:latest.")
+@click.option(
     "--compression",
     type=click.Choice(["zstd", "gzip"]),
-    default="zstd",
-    show_default=True,
-    help="gzip is read by kernels before 4.14.",
+    help="Default: zstd for sif, gzip for oci. Kernels before 4.14 and Docker before 23.0 read gzip only.",
 )
-@click.option("--level", type=int, help="Compression level. Default: 3 for zstd, 6 for gzip.")
+@click.option("--level", type=int, help="Compression level. Default: 3 for zstd; 6 for gzip, 5 in oci.")
 @click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="The image file. Default: images/NAME.sif.",
+    help="The image file. Default: images/NAME.sif, images/NAME.oci.tar.",
 )
 @_reporting
 def build(name: str | None, as_json: bool, quiet: bool, **options: Any) -> None:

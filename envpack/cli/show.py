@@ -90,7 +90,11 @@ def built(result: Built) -> None:
     )
     click.echo(f"sha256 {image.sha256}")
     click.echo(f"recipes {', '.join(str(path) for path in result.recipes)}")
-    click.echo(f"run python in it: envpack run {image.path} --version")
+    if image.reference is None:
+        click.echo(f"run python in it: envpack run {image.path} --version")
+    else:
+        click.echo(f"manifest {image.manifest}")
+        click.echo(f"load it as {image.reference.familiar}: docker load -i {image.path}")
 
 
 def written(result: Written) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from envpack.image import Digest, Reference
 from envpack.ledger import Ledger
 from envpack.lockfile import Lockfile
 from envpack.recipe import Recipe
@@ -15,7 +16,8 @@ from envpack.recipe import Recipe
 class Image:
     """A finished image. ``size`` and ``content`` in bytes: the file itself, and all files inside it.
 
-    ``recipe`` is the one it was built from, completed with the imports of its test.
+    ``recipe`` is the one it was built from, completed with the imports of its test. Of an OCI image,
+    ``reference`` is its name and ``manifest`` the digest by which registries know it.
     """
 
     recipe: Recipe
@@ -25,6 +27,8 @@ class Image:
     files: int
     directories: int
     content: int
+    reference: Reference | None = None
+    manifest: Digest | None = None
 
 
 class Engine(Protocol):

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from envpack import lockfile
 from envpack.cache import Cache
 from envpack.config import Config
 from envpack.engines import Image
 from envpack.ledger import Ledger
+from envpack.pipeline.image_format import SUFFIXES, Compression, Format, writer
 from envpack.pipeline.project import find_lock, image_path, recipe_folder
 from envpack.pipeline.recipe import recipe_of, write_files
 from envpack.progress import Progress, Quiet
-
-_LEVELS = {"zstd": 3, "gzip": 6}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +36,8 @@ class Built:
             "files": self.image.files,
             "directories": self.image.directories,
             "content": self.image.content,
+            "tag": str(self.image.reference) if self.image.reference else None,
+            "manifest": str(self.image.manifest) if self.image.manifest else None,
             "recipes": [str(path) for path in self.recipes],
         }
 
@@ -48,7 +48,9 @@ def build(
     directory: Path,
     config: Config,
     platform: str | None = None,
-    compression: Literal["zstd", "gzip"] = "zstd",
+    format: Format = "sif",
+    tag: str | None = None,
+    compression: Compression | None = None,
     level: int | None = None,
     output: Path | None = None,
     epoch: int | None = None,
@@ -58,14 +60,14 @@ def build(
     """Build the image of a lock with the native engine, and write its recipes.
 
     ``name`` is an environment's name or a lock's path; ``epoch`` (seconds since 1970) replaces the lock's
-    date in the image. Raises :class:`LockError` when the lock is absent or not of ``envpack lock``,
-    :class:`NetworkError`, :class:`IntegrityError`, :class:`OutputError` and :class:`BaseImageError` as the
-    names say.
+    date in the image; ``tag``, ``compression`` and ``level`` are explained at
+    :func:`envpack.pipeline.image_format.writer`. Raises :class:`LockError` when the lock is absent or not of
+    ``envpack lock``, :class:`NetworkError`, :class:`IntegrityError`, :class:`OutputError` and
+    :class:`BaseImageError` as the names say.
     """
     from envpack.bases.registry import Registry
     from envpack.download import Downloader
     from envpack.engines.native import NativeEngine
-    from envpack.formats.squashfs.options import Options
 
     progress = progress or Quiet()
     ledger = Ledger() if ledger is None else ledger
@@ -73,12 +75,12 @@ def build(
     lock = lockfile.read(path)
     recipe = recipe_of(lock, path, platform, epoch, config)
     several = recipe.platform.subdir if len(lock.platforms) > 1 else None
-    output = output or image_path(directory, recipe.name, several)
-    options = Options(compression, _LEVELS[compression] if level is None else level)
+    output = output or image_path(directory, recipe.name, several, SUFFIXES[format])
+    image_writer = writer(format, compression, level, tag, recipe.name)
     cache = Cache(config.cache)
     with Downloader(config, progress) as downloader:
         registry = Registry(config, downloader, cache)
-        engine = NativeEngine(cache, downloader, registry, progress, options)
+        engine = NativeEngine(cache, downloader, registry, progress, image_writer)
         image = engine.build(lock, recipe, output, ledger)
     files = write_files(recipe_folder(directory, recipe.name), image.recipe, lock)
     return Built(recipe.name, recipe.platform.subdir, image, files)

@@ -3,7 +3,7 @@
 environment.yml
 lockfiles/NAME.conda-lock.yml
 recipes/NAME/                    Apptainer.def, Dockerfile, and what these two read
-images/NAME.sif
+images/NAME.sif                  or NAME.oci.tar, for Docker and others
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ def recipe_folder(directory: Path, name: str) -> Path:
     return directory / "recipes" / name
 
 
-def image_path(directory: Path, name: str, platform: str | None = None) -> Path:
+def image_path(directory: Path, name: str, platform: str | None = None, suffix: str = ".sif") -> Path:
     """The image of ``name``; ``platform`` is part of its name where a lock has several."""
-    return directory / "images" / (f"{name}-{platform}.sif" if platform else f"{name}.sif")
+    return directory / "images" / (f"{name}-{platform}{suffix}" if platform else f"{name}{suffix}")
 
 
 def find_lock(directory: Path, name: str | None) -> Path:

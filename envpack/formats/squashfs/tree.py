@@ -28,6 +28,8 @@ class Overwritten(NamedTuple):
 class Node:
     """One inode. ``reference`` is a content's position or a device number, ``target`` a symlink's text.
 
+    ``segment`` is where its content or, for a directory, its mode, owner and date are from.
+
     ``links``, ``number``, ``block`` and ``offset`` are filled when the image is written: the number of
     names, the inode's number, and its place in the inode table.
     """
@@ -79,6 +81,7 @@ class Tree:
                         if directory is present:
                             present.mode, present.uid, present.gid = mode, uid, gid
                             present.mtime, present.xattrs = mtime, xattrs
+                            present.segment = position
                         continue
                 target = targets[reference] if kind == layout.SYMLINK else b""
                 node = Node(kind, mode, uid, gid, mtime, reference, xattrs, position, target)

@@ -1,0 +1,97 @@
+"""What the native engine has before it writes an image, whatever the image's format."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from envpack.bases.manifest import Manifest
+from envpack.cache import Cache
+from envpack.content import prefix_record
+from envpack.engines import Image
+from envpack.engines.native.segments import Segments
+from envpack.entry import Entry
+from envpack.formats.squashfs.options import Options
+from envpack.formats.squashfs.tree import Overwritten
+from envpack.ledger import Action, Ledger
+from envpack.lockfile import LockedPackage
+from envpack.progress import Progress
+from envpack.recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One package's segment and the paths it holds."""
+
+    package: LockedPackage
+    segment: Path
+    paths: tuple[str, ...]
+
+    @property
+    def owner(self) -> str:
+        """The package's name and version, for messages."""
+        return f"{self.package.name} {self.package.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class Linked:
+    """An image's content: the base and every package, in the order in which they are laid over each other.
+
+    ``layers`` are the base's blobs as they were pulled, ``base`` is their file system as a segment;
+    ``deffile`` is the definition file's text.
+    """
+
+    recipe: Recipe
+    deffile: str
+    manifest: Manifest
+    layers: tuple[Path, ...]
+    base: Path
+    parts: tuple[Part, ...]
+
+    def history(self) -> Entry:
+        """``conda-meta/history`` of the environment."""
+        specs = [name for name, _ in self.recipe.packages]
+        packages = [part.package for part in self.parts]
+        return prefix_record.history(self.recipe.prefix.strip("/"), packages, specs, self.recipe.epoch)
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """What a running build works with: ``folder`` is its own and temporary, ``pool`` compresses (threads)."""
+
+    cache: Cache
+    folder: Path
+    pool: Executor
+    segments: Segments
+    progress: Progress
+
+
+class ImageWriter(Protocol):
+    """Writes one format of image."""
+
+    @property
+    def options(self) -> Options:
+        """How the segments it needs are compressed."""
+
+    def write(self, linked: Linked, workspace: Workspace, output: Path, ledger: Ledger) -> Image:
+        """Write the image; ``output`` appears whole or not at all."""
+
+
+def report_overwritten(
+    overwritten: Sequence[Overwritten], owners: Sequence[str], recipe: Recipe, ledger: Ledger
+) -> None:
+    """Findings about files that two of ``owners`` have.
+
+    Only the environment's own: what replaces the base's is on purpose.
+    """
+    root = recipe.prefix.strip("/") + "/"
+    for path, loser, winner in overwritten:
+        if path.startswith(root):
+            ledger.add(
+                Action.REPLACED,
+                f"/{path}",
+                f"{owners[loser]} and {owners[winner]} both have it; the latter's is in the image",
+            )

@@ -1,0 +1,122 @@
+"""Writing OCI images: the base's layers as they were pulled, and the environment's on top.
+
+The files are those of the SIF image, without ``/.singularity.d``: containers of Docker and podman start
+through an entry point, and Apptainer writes its own when it converts the image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from envpack import atomic
+from envpack.engines import Image
+from envpack.engines.native.layers import Layers
+from envpack.engines.native.linked import Linked, Part, Workspace, report_overwritten
+from envpack.entry import file
+from envpack.formats.oci import archive, configuration
+from envpack.formats.oci.compression import Compression
+from envpack.formats.oci.configuration import Settings, base_variables
+from envpack.formats.oci.layer import Layer
+from envpack.formats.squashfs.merged import Merged
+from envpack.formats.squashfs.options import DEFAULT, Options
+from envpack.image import Digest, Reference
+from envpack.ledger import Ledger
+from envpack.recipes import activation
+
+_BASE = 0  # the position of the base among the segments
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Segments, by position, that make one layer, and what to say of them in the image's history."""
+
+    title: str
+    segments: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class OciImage:
+    """An :class:`~envpack.engines.native.linked.ImageWriter` of archives for Docker, podman and others.
+
+    ``reference`` is the image's name, with a tag.
+    """
+
+    compression: Compression
+    reference: Reference
+
+    @property
+    def options(self) -> Options:
+        """Segments are those of SIF images by default, so that building both links once."""
+        return DEFAULT
+
+    def write(self, linked: Linked, workspace: Workspace, output: Path, ledger: Ledger) -> Image:
+        """Groups of segments become layers; layers, configuration and manifest the archive."""
+        recipe = linked.recipe
+        entrypoint = file(activation.ENTRYPOINT.lstrip("/"), activation.entrypoint(recipe).encode(), 0o755)
+        metadata = workspace.segments.write("metadata", [entrypoint, linked.history()])
+        merged = Merged([linked.base, *(part.segment for part in linked.parts), metadata])
+        maker = Layers(workspace.cache, workspace.folder, self.compression, workspace.pool, recipe.epoch)
+        groups = list(grouped(linked.parts))
+        with workspace.progress.step("Making layers", len(groups)) as task:
+            made = []
+            for group in groups:
+                made.append(maker.get(merged.part(group.segments), group.title))
+                task.advance()
+        config = configuration.render(linked.manifest.config, made, _settings(linked), recipe.epoch)
+        with workspace.progress.step(f"Writing {output.name}"), atomic.replacing(output) as out:
+            written = archive.write(
+                out,
+                config,
+                [*_base_layers(linked), *made],
+                platform=recipe.platform,
+                reference=self.reference,
+                annotations=recipe.labels,
+                epoch=recipe.epoch,
+            )
+        owners = ["the base image", *(part.owner for part in linked.parts), "envpack"]
+        report_overwritten(merged.overwritten, owners, recipe, ledger)
+        counts = merged.counts()
+        return Image(
+            recipe,
+            output,
+            written.size,
+            written.sha256,
+            counts.files,
+            counts.directories,
+            counts.size,
+            self.reference,
+            written.manifest,
+        )
+
+
+def grouped(parts: Sequence[Part]) -> Iterator[Group]:
+    """Which packages share a layer: conda's, pip's, and what envpack adds.
+
+    A layer for each package would exceed the 127 that overlay file systems can stack. What changes seldom
+    lies below what changes often: a new wheel leaves conda's layer as it is.
+    """
+    first = _BASE + 1
+    for manager, title in (("conda", "conda packages"), ("pip", "pip section")):
+        places = [place for place, part in enumerate(parts, first) if part.package.manager == manager]
+        if places:
+            yield Group(f"envpack: {title} ({len(places)})", places)
+    yield Group("envpack: entry point and history of the environment", [first + len(parts)])
+
+
+def _base_layers(linked: Linked) -> Iterator[Layer]:
+    ids = linked.manifest.config["rootfs"]["diff_ids"]
+    for descriptor, diff_id, path in zip(linked.manifest.layers, ids, linked.layers, strict=True):
+        yield Layer(descriptor, Digest(diff_id), path, "base image")
+
+
+def _settings(linked: Linked) -> Settings:
+    recipe = linked.recipe
+    base_path = base_variables(linked.manifest.config).get("PATH") or activation.DEFAULT_PATH
+    return Settings(
+        entrypoint=activation.ENTRYPOINT_COMMAND,
+        command=[f"{recipe.prefix}/bin/python"],
+        variables={"PATH": f"{recipe.prefix}/bin:{base_path}", **activation.variables(recipe)},
+        labels=recipe.labels,
+    )

@@ -1,0 +1,177 @@
+"""Segments laid over each other and read back as entries: what other formats than squashfs are made from.
+
+The tree is the one an image of these segments has, so that every format holds the same files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from envpack.entry import Entry, Kind, decode_path
+from envpack.formats.squashfs import layout
+from envpack.formats.squashfs.contents import Contents
+from envpack.formats.squashfs.index import KINDS, NO_MTIME, Index, read_index
+from envpack.formats.squashfs.tree import Node, Overwritten, Tree
+
+_Placed = tuple[bytes, Node]
+
+
+class Merged:
+    """The tree of ``segments``, of which later ones win; see :func:`envpack.formats.squashfs.image.assemble`.
+
+    ``overwritten`` lists paths that several segments have. Raises :class:`IntegrityError` for damaged ones.
+    """
+
+    def __init__(self, segments: Sequence[Path]) -> None:
+        self._paths = tuple(segments)
+        self._indexes = tuple(read_index(path) for path in segments)
+        self._tree = Tree(self._indexes)
+        self.overwritten: tuple[Overwritten, ...] = tuple(self._tree.overwritten)
+
+    def part(self, segments: Collection[int]) -> Part:
+        """What these segments (by position) contribute to the tree, and the directories on the way there."""
+        directories, others = _select(self._tree.root, frozenset(segments))
+        directories.sort(key=_by_path)
+        others.sort(key=_by_segment)
+        return Part(self._paths, self._indexes, directories, others)
+
+    def counts(self) -> Counts:
+        """How much the whole tree holds."""
+        files = directories = size = 0
+        seen: set[int] = set()
+        todo = [self._tree.root]
+        while todo:
+            node = todo.pop()
+            todo += node.children.values()
+            if node.kind == layout.DIRECTORY:
+                directories += 1
+            elif node.kind == layout.FILE and id(node) not in seen:
+                seen.add(id(node))
+                files += 1
+                size += self._indexes[node.segment].contents[node.reference][0]
+        return Counts(files, directories, size)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Regular files (hard links once), directories with the root, and the files' bytes."""
+
+    files: int
+    directories: int
+    size: int
+
+
+class Part:
+    """Some of a merged tree's paths: ``directories`` with parents first, ``others`` by segment and path."""
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        indexes: Sequence[Index],
+        directories: Sequence[_Placed],
+        others: Sequence[_Placed],
+    ) -> None:
+        self._paths, self._indexes = paths, indexes
+        self._directories, self._others = directories, others
+
+    def key(self) -> str:
+        """A hash of all that :meth:`entries` gives; contents by their segment and their place in it."""
+        found = hashlib.sha256()
+        for path, node in self._directories:
+            found.update(_identity(path, node))
+        for path, node, first in _with_first_names(self._others):
+            content = self._indexes[node.segment].digest if node.kind == layout.FILE else b""
+            found.update(_identity(path, node, first, content))
+        return found.hexdigest()
+
+    def entries(self) -> Iterator[Entry]:
+        """Directories first, parents before children; then what is in them, segment by segment, by path.
+
+        The second and later names of a file are hard links to the first.
+        """
+        for path, node in self._directories:
+            yield _entry(path, node)
+        for segment, placed in groupby(_with_first_names(self._others), key=lambda item: item[1].segment):
+            with Contents(self._paths[segment], self._indexes[segment]) as contents:
+                for path, node, first in placed:
+                    if first != path:
+                        yield _entry(path, node, kind=Kind.HARDLINK, target=first)
+                    elif node.kind == layout.FILE:
+                        size, chunks = contents.size(node.reference), contents.chunks(node.reference)
+                        yield _entry(path, node, size=size, chunks=chunks)
+                    else:
+                        yield _entry(path, node)
+
+
+def _with_first_names(placed: Iterable[_Placed]) -> Iterator[tuple[bytes, Node, bytes]]:
+    """Each path and node with the first path of that node."""
+    first: dict[int, bytes] = {}
+    for path, node in placed:
+        yield path, node, first.setdefault(id(node), path)
+
+
+def _select(root: Node, wanted: Collection[int]) -> tuple[list[_Placed], list[_Placed]]:
+    """The wanted directories with those above anything wanted, and everything else that is wanted."""
+    others: list[_Placed] = []
+    folders: list[tuple[bytes, Node, int]] = [(b"", root, 0)]  # and the place of the one above
+    needed = set()
+    for place, (start, folder, _) in enumerate(folders):  # which grows meanwhile
+        if folder.segment in wanted:
+            needed.add(place)
+        for name, node in folder.children.items():
+            path = start + name
+            if node.kind == layout.DIRECTORY:
+                folders.append((path + b"/", node, place))
+            elif node.segment in wanted:
+                others.append((path, node))
+                needed.add(place)
+    directories: list[_Placed] = []
+    for place in range(len(folders) - 1, 0, -1):  # children before parents
+        path, node, above = folders[place]
+        if place in needed:
+            needed.add(above)
+            directories.append((path[:-1], node))
+    return directories, others
+
+
+def _by_path(placed: _Placed) -> list[bytes]:
+    return placed[0].split(b"/")
+
+
+def _by_segment(placed: _Placed) -> tuple[int, bytes]:
+    return placed[1].segment, placed[0]
+
+
+def _identity(path: bytes, node: Node, first: bytes = b"", content: bytes = b"") -> bytes:
+    """All that an entry is made from."""
+    owner = (node.uid, node.gid, node.mtime, node.xattrs)
+    return ascii((path, node.kind, node.mode, owner, node.target, node.reference, first, content)).encode()
+
+
+def _entry(
+    path: bytes,
+    node: Node,
+    *,
+    kind: Kind | None = None,
+    target: bytes | None = None,
+    size: int = 0,
+    chunks: Iterator[bytes] | tuple[()] = (),
+) -> Entry:
+    is_device = node.kind in (layout.BLOCK_DEVICE, layout.CHARACTER_DEVICE)
+    return Entry(
+        decode_path(path),
+        kind or KINDS[node.kind],
+        node.mode,
+        size,
+        chunks,
+        target=decode_path(node.target if target is None else target),
+        mtime=None if node.mtime == NO_MTIME else node.mtime,
+        uid=node.uid,
+        gid=node.gid,
+        device=layout.decode_device(node.reference) if is_device else (0, 0),
+        xattrs=node.xattrs,
+    )
