@@ -43,6 +43,9 @@ def _word(text: str) -> str:
         return text
     # '"'"' and not the shorter '\'': Apptainer's interpreter keeps the backslash of the latter.
     quoted = "'" + text.replace("'", "'\"'\"'") + "'"
+    # Nothing expands in single quotes. Split behind what begins an expansion elsewhere, no reader, and no
+    # program that looks for mistakes, can take it for one.
+    quoted = re.sub("[$`]", r"\g<0>''", quoted)
     return _split_braces(quoted, "''").replace("\n", f"'\"${_NEWLINE}\"'")
 
 
