@@ -6,9 +6,9 @@ A stand-in that cannot be built is an error with the reason, never a skip.
 from __future__ import annotations
 
 import os
-import signal
 import shlex
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Iterator
