@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from envpack.errors import UsageError
 
@@ -71,6 +71,11 @@ class Reference:
         tag = f":{self.tag}" if self.tag else ""
         digest = f"@{self.digest}" if self.digest else ""
         return f"{name}{tag}{digest}"
+
+    @property
+    def short(self) -> str:
+        """The familiar form without the digest, if there is a tag to know the image by."""
+        return replace(self, digest=None).familiar if self.tag else self.familiar
 
     def __str__(self) -> str:
         """The whole name."""

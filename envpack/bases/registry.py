@@ -86,7 +86,7 @@ class Registry:
             )
             for path, layer in zip(paths, manifest.layers, strict=True)
         }
-        self._downloader.fetch_all(tuple(wanted.values()), title=f"Pulling {reference.familiar}")
+        self._downloader.fetch_all(tuple(wanted.values()), title=f"Pulling {reference.short}")
         return paths
 
     def _document(

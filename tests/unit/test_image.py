@@ -116,3 +116,9 @@ def test_digests() -> None:
 def test_what_is_no_digest(text: str) -> None:
     with pytest.raises(ValueError, match="not a sha256 digest"):
         Digest(text)
+
+
+def test_short_is_what_people_call_it() -> None:
+    digest = "sha256:" + "0" * 64
+    assert parse_reference(f"ubuntu:20.04@{digest}").short == "ubuntu:20.04"
+    assert parse_reference(f"ubuntu@{digest}").short == f"ubuntu@{digest}"

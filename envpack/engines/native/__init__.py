@@ -58,10 +58,11 @@ class NativeEngine:
     def build(self, lock: Lockfile, recipe: Recipe, output: Path, ledger: Ledger) -> Image:
         """See :class:`~envpack.engines.Engine`; raises the errors of its parts."""
         packages = link_order(lock.for_platform(recipe.platform.subdir))
-        manifest = self._registry.resolve(recipe.base.pinned, recipe.platform)
+        pinned = replace(recipe.base.reference, digest=recipe.base.digest)
+        manifest = self._registry.resolve(pinned, recipe.platform)
         if manifest.digest != recipe.base.digest:
             raise BaseImageError(
-                f"{recipe.base.pinned} leads to the manifest {manifest.digest}",
+                f"{pinned} leads to the manifest {manifest.digest}",
                 hint="Run `envpack lock` again to record the manifest of this platform.",
             )
         layers = self._registry.pull(manifest)
@@ -89,7 +90,7 @@ class NativeEngine:
 
     def _base(self, segments: Segments, manifest: Manifest, layers: Sequence[Path]) -> Path:
         """The base image's file system as one segment."""
-        with self._progress.step(f"Base image {manifest.reference.familiar}"):
+        with self._progress.step(f"Base image {manifest.reference.short}"):
             path, _ = segments.get(("base", str(manifest.digest)), lambda: rootfs.entries(layers))
         return path
 
