@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 
 import nox
 
@@ -72,3 +73,19 @@ def benchmarks(session: nox.Session) -> None:
     """Time, memory and size of a build, printed as a table (arguments: see ``benchmarks/run.py``)."""
     session.install("-e", ".", *needs("standins"))
     session.run("python", "-m", "benchmarks.run", *session.posargs)
+
+
+@nox.session
+def update_recipes(session: nox.Session) -> None:
+    """Write ``recipes/`` again from the locks in ``lockfiles/``."""
+    session.install("-e", ".")
+    for lock in sorted(Path("lockfiles").glob("*.conda-lock.yml")):
+        # Without this user's settings: recipes are the same everywhere.
+        session.run("envpack", "recipe", str(lock), env={"ENVPACK_CONFIG": os.devnull})
+
+
+@nox.session
+def update_pins(session: nox.Session) -> None:
+    """Look up what recipes download that no lock names: Miniforge's hashes, the digest of an image."""
+    session.install("-e", ".")
+    session.run("python", "-m", "tools.update_pins")

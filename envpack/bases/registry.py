@@ -72,6 +72,13 @@ class Registry:
         manifests.check_config(config, len(layers), platform, name)
         return Manifest(reference, digest, platform, config, layers)
 
+    def digest(self, reference: Reference) -> Digest:
+        """What the reference's tag stands for now: the digest of its index, or of its one manifest.
+
+        Raises what :meth:`resolve` raises when the registry does not answer or has no such image.
+        """
+        return self._document(reference, None, None)[0]
+
     def pull(self, manifest: Manifest) -> tuple[Path, ...]:
         """The layers' files in the cache, from the lowest up, downloaded where they are not there yet."""
         reference = manifest.reference
