@@ -19,6 +19,8 @@ from envpack.errors import BaseImageError, IntegrityError
 from envpack.image import Descriptor, Digest, Reference
 from envpack.platforms import PLATFORMS, Platform
 
+# What to do about an answer that makes no sense.
+CHANGED = "See whether a mirror or a proxy answers in place of the registry, then run the same command again."
 INDEXES = (
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
@@ -65,9 +67,9 @@ def parse(body: bytes, name: str) -> dict[str, Any]:
     try:
         data = json.loads(body)
     except (ValueError, RecursionError):
-        raise IntegrityError(f"the registry's answer for {name} is not JSON") from None
+        raise IntegrityError(f"the registry's answer for {name} is not JSON", hint=CHANGED) from None
     if not isinstance(data, dict):
-        raise IntegrityError(f"the registry's answer for {name} is not an image manifest")
+        raise IntegrityError(f"the registry's answer for {name} is not an image manifest", hint=CHANGED)
     return data
 
 
@@ -175,4 +177,4 @@ def _other_platform(name: str, platform: Platform, there_are: list[str]) -> Base
 
 
 def _broken(name: str, why: str) -> IntegrityError:
-    return IntegrityError(f"the manifest of {name} is broken", why=why)
+    return IntegrityError(f"the manifest of {name} is broken", why=why, hint=CHANGED)

@@ -66,7 +66,7 @@ class Registry:
             digest, body = self._document(reference, chosen.digest, chosen.size)
             data = manifests.parse(body, name)
             if manifests.is_index(data):
-                raise IntegrityError(f"the index of {name} leads to another index")
+                raise IntegrityError(f"the index of {name} leads to another index", hint=manifests.CHANGED)
         described, layers = manifests.parts(data, name)
         config = manifests.parse(self._config_blob(reference, described), name)
         manifests.check_config(config, len(layers), platform, name)
@@ -109,9 +109,12 @@ class Registry:
             raise IntegrityError(
                 f"the registry gave another manifest for {name} than the one asked for",
                 why=f"expected {digest}\n     got {got}",
+                hint=manifests.CHANGED,
             )
         if size is not None and len(body) != size:
-            raise IntegrityError(f"the manifest of {name} is not as long as its index says")
+            raise IntegrityError(
+                f"the manifest of {name} is not as long as its index says", hint=manifests.CHANGED
+            )
         self._cache.write(self._cache.blob(got), body)
         return got, body
 
@@ -121,10 +124,14 @@ class Registry:
         if (body := self._cached(described.digest)) is not None:
             return body
         if described.size > SMALL:
-            raise IntegrityError(f"the configuration of {name} is said to have {described.size} bytes")
+            raise IntegrityError(
+                f"the configuration of {name} is said to have {described.size} bytes", hint=manifests.CHANGED
+            )
         body = self._get(reference, f"blobs/{described.digest}", {})
         if hashlib.sha256(body).hexdigest() != described.digest.hex:
-            raise IntegrityError(f"the registry gave a wrong configuration for {name}")
+            raise IntegrityError(
+                f"the registry gave a wrong configuration for {name}", hint=manifests.CHANGED
+            )
         self._cache.write(self._cache.blob(described.digest), body)
         return body
 

@@ -9,9 +9,10 @@ from envpack.errors import Problem
 _STATUS = re.compile(r"(?<![\d:])(?P<status>[45]\d\d) [A-Z]|\((?P<bare>[45]\d\d) ?\)")
 _URL = re.compile(r"https?://[^\s'\"`()<>]+")
 _SECRET = re.compile(r"(?<=://)[^/@\s]+@|(?<=/t/)[^/\s]+(?=/)")
+SLOW = "Try again later, or name a nearer mirror in the configuration."
 _CAUSES: tuple[tuple[str, str, str], ...] = (
-    ("timed out", "did not answer in time", "Try again later, or name a nearer mirror in the configuration."),
-    ("timeout", "did not answer in time", "Try again later, or name a nearer mirror in the configuration."),
+    ("timed out", "did not answer in time", SLOW),
+    ("timeout", "did not answer in time", SLOW),
     ("dns error", "cannot be found", "Check the spelling of the address and the network connection."),
     ("name resolution", "cannot be found", "Check the spelling of the address and the network connection."),
     ("connection refused", "refuses connections", "Check the network connection, the proxy and the address."),
@@ -34,7 +35,7 @@ def network_problem(text: str, subject: str) -> Problem | None:
     ``subject`` names it in the sentence (``the channel https://…``). ``None`` when ``text`` is about
     something else than the network.
     """
-    why = cleaned(text)
+    why = _chain(text)
     if "could not find subdir" in text:
         return Problem(f"{subject} does not exist", why=why, hint="Check the spelling of its name.")
     if match := _STATUS.search(text):
@@ -45,6 +46,13 @@ def network_problem(text: str, subject: str) -> Problem | None:
         if mark in lowered:
             return Problem(f"{subject} {said}", why=why, hint=advice)
     return None
+
+
+def _chain(text: str) -> str:
+    """Of a failure and its causes, one a line: what was asked, and the last cause, which says most."""
+    url, (*_, last) = first_url(text), text.strip().splitlines() or [text]
+    reason = cleaned(last).removeprefix("Caused by: ")
+    return reason if url is None or first_url(last) else f"{cleaned(url)}: {reason}"
 
 
 def cleaned(text: str) -> str:

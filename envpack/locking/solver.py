@@ -17,7 +17,7 @@ from envpack import platforms as _platforms
 from envpack.config import Config
 from envpack.errors import NetworkError, Problem, SolveError
 from envpack.locking import channels as _channels
-from envpack.locking.failures import cleaned, network_problem
+from envpack.locking.failures import SLOW, cleaned, network_problem
 from envpack.locking.nearest import nearest
 from envpack.spec import Requirement
 
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 REQUEST_SECONDS = 300  # for one whole download: conda-forge's unsharded repodata is some 40 MB
+ANSWER_SECONDS = (
+    330  # for all that a channel has to say: what failed at once is tried again, not what was slow
+)
 SOLVE_SECONDS = 600
 RETRIES = 3
 
@@ -104,6 +107,9 @@ class CondaSolver:
         for channel, answer in zip(self._channels, answers, strict=True):
             if isinstance(answer, set):
                 names |= answer
+            elif isinstance(answer, asyncio.TimeoutError):
+                what = f"the channel {cleaned(channel)} did not answer within {ANSWER_SECONDS:g} s"
+                problems.append(Problem(what, hint=SLOW))
             elif problem := network_problem(str(answer), f"the channel {cleaned(channel)}"):
                 problems.append(problem)
             else:
@@ -117,10 +123,10 @@ class CondaSolver:
     async def _channel_names(self, channel: str, platform: str) -> set[str]:
         from rattler import Channel
 
-        found = await self._gateway.names(
+        asked = self._gateway.names(
             [Channel(channel)], [_subdir(platform), _subdir("noarch")], channel_relations="disabled"
         )
-        return {name.normalized for name in found}
+        return {name.normalized for name in await asyncio.wait_for(asked, ANSWER_SECONDS)}
 
     async def _solve(self, platform: str, glibc: str) -> list[RepoDataRecord]:
         from rattler import Channel, solve

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,13 +26,25 @@ class Asked:
 
 @dataclass(frozen=True)
 class Reply:
-    """One answer. ``cut`` closes the connection after so many bytes of the body; ``silent`` never answers."""
+    """One answer. ``cut`` closes the connection after so many bytes of the body; ``silent`` never answers;
+    ``slow`` spreads the body over so many seconds.
+    """
 
     status: int = 200
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
     cut: int | None = None
     silent: bool = False
+    slow: float = 0.0
+
+
+def _pieces(reply: Reply) -> Iterator[bytes]:
+    body = reply.body if reply.cut is None else reply.body[: reply.cut]
+    count = 20 if reply.slow else 1
+    step = -(-len(body) // count) or 1
+    for start in range(0, len(body), step):
+        yield body[start : start + step]
+        time.sleep(reply.slow / count)
 
 
 Script = Reply | Callable[[Asked], Reply]
@@ -102,7 +115,8 @@ def serving(context: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> I
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(reply.body)))
             self.end_headers()
-            self.wfile.write(reply.body if reply.cut is None else reply.body[: reply.cut])
+            for piece in _pieces(reply):
+                self.wfile.write(piece)
             if reply.cut is not None:
                 self.wfile.flush()
                 self.close_connection = True

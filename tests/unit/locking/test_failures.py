@@ -29,6 +29,16 @@ def test_causes(text: str, said: str) -> None:
     assert problem.hint
 
 
+def test_of_a_chain_the_address_and_the_last_cause_are_told() -> None:
+    text = "failed\nCaused by: for url (https://me:pw@h/x)\nCaused by: dns error\nCaused by: no such name"
+    problem = network_problem(text, "c")
+    assert problem is not None
+    assert problem.why == "https://h/x: no such name"
+    problem = network_problem("failed\nCaused by: (404 Not Found) for url (http://h/x)", "c")
+    assert problem is not None
+    assert problem.why == "(404 Not Found) for url (http://h/x)"
+
+
 @pytest.mark.parametrize(
     "text", ["Cannot solve the request", "error at http://127.0.0.1:500 Or so", "in 404 days"]
 )
