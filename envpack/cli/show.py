@@ -89,7 +89,7 @@ def built(result: Built) -> None:
         f"{image.directories:,} folders ({amount(image.content, 'bytes')})"
     )
     click.echo(f"sha256 {image.sha256}")
-    click.echo(f"recipes {', '.join(str(path) for path in result.recipes)}")
+    click.echo(f"recipes for Docker and Apptainer in {result.recipes[0].parent}")
     if image.reference is None:
         click.echo(f"run python in it: envpack run {image.path} --version")
     else:
