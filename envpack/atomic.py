@@ -22,14 +22,32 @@ def cannot_write(path: Path, error: OSError) -> OutputError:
     if error.errno in _SPACE:
         return OutputError(
             f"no space left while writing {path}",
-            why=str(error),
+            why=error.strerror,
             hint="Free some space or write elsewhere, then run the same command again.",
         )
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return OutputError(
-            f"cannot write {path}", why=str(error), hint="Choose a folder you may write to (--output)."
-        )
-    return OutputError(f"cannot write {path}", why=str(error))
+    hint = f"Work in a folder that you may write to, or change who may write {path.parent} and what is in it."
+    return OutputError(f"cannot write {path}", why=error.strerror or str(error), hint=hint)
+
+
+def check(path: Path) -> None:
+    """Raise :class:`OutputError` now, before any work is done, where :func:`replacing` would in the end.
+
+    As far as can be told: a disk that fills up is not foreseen. What is there and is no regular file, such
+    as a folder or a device, is never replaced.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            reason = errno.EISDIR if path.is_dir() else errno.ENOTSUP
+            raise OSError(reason, os.strerror(reason) if path.is_dir() else "it is not a regular file")
+        folder = path.parent
+        while not os.path.lexists(folder):
+            folder = folder.parent
+        if not folder.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{folder} is not a folder")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, f"{folder} cannot be written by you")
+    except OSError as error:
+        raise cannot_write(path, error) from error
 
 
 @contextmanager
@@ -40,6 +58,7 @@ def replacing(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
     is left behind and ``path`` is untouched; what a killed process left behind, the next one removes.
     Raises :class:`OutputError` where the file system refuses.
     """
+    check(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = _partial(path, mode)

@@ -16,6 +16,7 @@ command removes such folders. Where the file system has no locks they stay.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -39,6 +40,15 @@ class Cache:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+
+    def prepare(self) -> None:
+        """Make the root, and see that it can be written; raises :class:`OutputError`."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            if not os.access(self.root, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        except OSError as error:
+            raise cannot_write(self.root, error) from error
 
     def archive(self, sha256: str, filename: str) -> Path:
         """Where the archive with this hash (hexadecimal) is, or will be.
@@ -138,7 +148,7 @@ def cannot_write(root: Path, error: OSError) -> OutputError:
     """The error for a cache that cannot be written."""
     return OutputError(
         f"cannot write to the cache {root}",
-        why=str(error),
+        why=error.strerror or str(error),
         hint="Free some space there, or name another folder with ENVPACK_CACHE.",
     )
 

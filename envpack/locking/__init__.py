@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from packaging.requirements import Requirement as Pep508
@@ -11,7 +13,7 @@ from packaging.utils import canonicalize_name
 
 from envpack import atomic
 from envpack.config import Config
-from envpack.errors import CheckFailed, Problem, SolveError
+from envpack.errors import CheckFailed, OutputError, Problem, SolveError
 from envpack.ledger import Ledger
 from envpack.lockfile import BuildPins, Lockfile
 from envpack.locking import conda_lock, pip_solver, wheels
@@ -72,7 +74,8 @@ def solve(
             )
         return wheels_of[platform]
 
-    lock = conda_lock.make_lock(spec, wanted, conda, pip)
+    with _temporary_files():
+        lock = conda_lock.make_lock(spec, wanted, conda, pip)
     urls = {(p.platform, p.manager, p.name): p.url for p in lock.package}
     packages = [
         _from_conda(record, platform, urls[platform, "conda", record.name])
@@ -90,7 +93,9 @@ def write(solution: Solution, pins: BuildPins, path: Path) -> None:
 
     Raises :class:`OutputError`.
     """
-    atomic.write(path, conda_lock.render(solution.lock, path, solution.spec.sources, pins.to_metadata()))
+    with _temporary_files():
+        data = conda_lock.render(solution.lock, path, solution.spec.sources, pins.to_metadata())
+    atomic.write(path, data)
 
 
 def check(lock: Lockfile, spec: EnvSpec, platforms: Sequence[str]) -> None:
@@ -106,7 +111,8 @@ def check(lock: Lockfile, spec: EnvSpec, platforms: Sequence[str]) -> None:
     if surplus := sorted(set(lock.platforms) - set(wanted)):
         problems.append(Problem(f"the lock has {', '.join(surplus)}, which is not asked for"))
     common = [platform for platform in wanted if platform in lock.platforms]
-    hashes = conda_lock.content_hash(spec, common)
+    with _temporary_files():
+        hashes = conda_lock.content_hash(spec, common)
     if changed := [p for p in common if hashes[p] != lock.content_hash.get(p)]:
         problems.append(Problem(f"requirements or channels have changed ({', '.join(changed)})"))
     if lock.pins is None:
@@ -120,6 +126,19 @@ def check(lock: Lockfile, spec: EnvSpec, platforms: Sequence[str]) -> None:
         raise CheckFailed(
             "the lock no longer answers its source", problems=problems, hint="Run `envpack lock`."
         )
+
+
+@contextmanager
+def _temporary_files() -> Iterator[None]:
+    """conda-lock and uv work in temporary folders: say so when these cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"cannot write temporary files in {os.environ.get('TMPDIR', '/tmp')}",  # noqa: S108 its name
+            why=error.strerror,
+            hint="Free some space there, or name another folder with TMPDIR.",
+        ) from error
 
 
 def _checked(records: tuple[CondaRecord, ...]) -> tuple[CondaRecord, ...]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 
 from envpack.errors import Problem
 
 _STATUS = re.compile(r"(?<![\d:])(?P<status>[45]\d\d) [A-Z]|\((?P<bare>[45]\d\d) ?\)")
 _URL = re.compile(r"https?://[^\s'\"`()<>]+")
+_SYSTEM = re.compile(r"\(os error (?P<number>\d+)\)\s*\Z")
 _SECRET = re.compile(r"(?<=://)[^/@\s]+@|(?<=/t/)[^/\s]+(?=/)")
 SLOW = "Try again later, or name a nearer mirror in the configuration."
 _CAUSES: tuple[tuple[str, str, str], ...] = (
@@ -46,6 +49,13 @@ def network_problem(text: str, subject: str) -> Problem | None:
         if mark in lowered:
             return Problem(f"{subject} {said}", why=why, hint=advice)
     return None
+
+
+def disk_failure(text: str, cache: Path) -> OSError | None:
+    """What the system refused to do with files in ``cache``, if that is what the failure message tells of."""
+    match = _SYSTEM.search(text)
+    number = int(match["number"]) if match else None
+    return OSError(number, os.strerror(number)) if number is not None and str(cache) in text else None
 
 
 def _chain(text: str) -> str:

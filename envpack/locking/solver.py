@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from envpack import platforms as _platforms
+from envpack.cache import cannot_write
 from envpack.config import Config
 from envpack.errors import NetworkError, Problem, SolveError
 from envpack.locking import channels as _channels
-from envpack.locking.failures import SLOW, cleaned, network_problem
+from envpack.locking.failures import SLOW, cleaned, disk_failure, network_problem
 from envpack.locking.nearest import nearest
 from envpack.spec import Requirement
 
@@ -107,6 +108,8 @@ class CondaSolver:
         for channel, answer in zip(self._channels, answers, strict=True):
             if isinstance(answer, set):
                 names |= answer
+            elif failure := disk_failure(str(answer), self._config.cache):
+                raise cannot_write(self._config.cache, failure)
             elif isinstance(answer, asyncio.TimeoutError):
                 what = f"the channel {cleaned(channel)} did not answer within {ANSWER_SECONDS:g} s"
                 problems.append(Problem(what, hint=SLOW))
@@ -145,6 +148,8 @@ class CondaSolver:
         except SolverError as error:
             raise _conflict(str(error), platform) from None
         except GatewayError as error:
+            if failure := disk_failure(str(error), self._config.cache):
+                raise cannot_write(self._config.cache, failure) from None
             problem = network_problem(str(error), "a channel")
             if problem is None:
                 raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from envpack import lockfile
+from envpack import atomic, lockfile
 from envpack.cache import Cache
 from envpack.config import Config
 from envpack.engines import Image
@@ -77,7 +77,10 @@ def build(
     several = recipe.platform.subdir if len(lock.platforms) > 1 else None
     output = output or image_path(directory, recipe.name, several, SUFFIXES[format])
     image_writer = writer(format, compression, level, tag, recipe.name)
+    atomic.check(output)
+    atomic.check(recipe_folder(directory, recipe.name) / "Dockerfile")
     cache = Cache(config.cache)
+    cache.prepare()
     with Downloader(config, progress) as downloader:
         registry = Registry(config, downloader, cache)
         engine = NativeEngine(cache, downloader, registry, progress, image_writer)

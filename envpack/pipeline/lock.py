@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from envpack import lockfile
+from envpack import atomic, lockfile
 from envpack.cache import Cache
 from envpack.config import Config
 from envpack.errors import BaseImageError, SolveError
@@ -132,8 +132,12 @@ def lock(
     spec = sources.read(source, directory=directory, stdin=stdin, name=name, python=python, ledger=ledger)
     subdirs = _platforms(spec, platforms, ledger)
     today = today or datetime.datetime.now(datetime.timezone.utc).date()
+    path = lock_path(directory, spec.name)
+    atomic.check(path)
+    cache = Cache(config.cache)
+    cache.prepare()
     with Downloader(config, progress) as downloader:
-        images = _BaseImages(Registry(config, downloader, Cache(config.cache)))
+        images = _BaseImages(Registry(config, downloader, cache))
         solution = locking.solve(
             spec,
             platforms=subdirs,
@@ -155,7 +159,6 @@ def lock(
             },
             variables=spec.variables,
         )
-    path = lock_path(directory, spec.name)
     before = path.read_bytes() if path.is_file() else None
     locking.write(solution, pins, path)
     because = "; ".join([choice.reason, *choice.notes])

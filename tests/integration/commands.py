@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def envpack(
 ) -> Done:
     """Run the command line to its end; ``text`` is its standard input, ``command`` what comes before it."""
     done = subprocess.run(
-        [*command, *arguments], cwd=cwd, env=environment(config, variables), capture_output=True,
+        [*command, *arguments], cwd=cwd, env=environment(config, **variables), capture_output=True,
         input=text or "", text=True, timeout=600, check=False,
     )  # fmt: skip
     if check:
@@ -46,12 +46,12 @@ def start(
 ) -> subprocess.Popen[str]:
     """Start the command line in a process group of its own, as a shell does."""
     return subprocess.Popen(
-        [*command, *arguments], cwd=cwd, env=environment(config, variables), text=True,
+        [*command, *arguments], cwd=cwd, env=environment(config, **variables), text=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
     )  # fmt: skip
 
 
-def environment(config: Path, variables: Mapping[str, str]) -> dict[str, str]:
+def environment(config: Path, **variables: str) -> dict[str, str]:
     """This process's environment, with a configuration."""
     return {**os.environ, "ENVPACK_CONFIG": str(config), **variables}
 

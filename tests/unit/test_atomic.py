@@ -8,6 +8,7 @@ import os
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -126,8 +127,8 @@ def test_a_file_is_in_the_way_of_the_folder(tmp_path: Path) -> None:
     [
         (errno.ENOSPC, "no space left", "Free some space"),
         (errno.EDQUOT, "no space left", "Free some space"),
-        (errno.EROFS, "cannot write", "--output"),
-        (errno.EACCES, "cannot write", "--output"),
+        (errno.EROFS, "cannot write", "folder that you may write to"),
+        (errno.EACCES, "cannot write", "folder that you may write to"),
     ],
 )
 def test_errors_say_what_to_do(number: int, what: str, hint: str) -> None:
@@ -135,6 +136,30 @@ def test_errors_say_what_to_do(number: int, what: str, hint: str) -> None:
     assert what in error.what
     assert error.hint is not None
     assert hint in error.hint
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir], ids=["fifo", "folder"])
+def test_only_files_are_replaced(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    """As root, writing to /dev/null beside and by name would take it from the whole machine."""
+    make(tmp_path / "a")
+    (tmp_path / "link").symlink_to("a")
+    before = (tmp_path / "a").lstat().st_ino
+    for name in ("a", "link"):
+        with pytest.raises(OutputError, match=f"cannot write .*{name}"):
+            atomic.write(tmp_path / name, b"new")
+    assert (tmp_path / "a").lstat().st_ino == before
+    assert names(tmp_path) == {"a", "link"}
+
+
+def test_what_will_fail_is_known_before(tmp_path: Path) -> None:
+    atomic.check(tmp_path / "a")
+    atomic.check(tmp_path / "not" / "yet" / "there")
+    (tmp_path / "file").write_bytes(b"old")
+    atomic.check(tmp_path / "file")
+    for path in (tmp_path / "file" / "x", tmp_path / "file" / "x" / "y", tmp_path):
+        with pytest.raises(OutputError, match="cannot write"):
+            atomic.check(path)
+    assert names(tmp_path) == {"file"}
 
 
 def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:

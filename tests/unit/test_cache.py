@@ -150,6 +150,14 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
         assert "ENVPACK_CACHE" in caught.value.hint
 
 
+def test_a_cache_is_made_ready(cache: Cache) -> None:
+    cache.prepare()
+    assert cache.root.is_dir()
+    cache.prepare()
+    with pytest.raises(OutputError, match="cannot write to the cache"):
+        Cache(Path("/proc/envpack")).prepare()
+
+
 def test_check(tmp_path: Path, cache: Cache) -> None:
     file = tmp_path / "a"
     file.write_bytes(b"data")

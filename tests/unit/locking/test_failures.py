@@ -1,8 +1,10 @@
 """Failure messages of downloads, told apart."""
 
+from pathlib import Path
+
 import pytest
 
-from envpack.locking.failures import cleaned, first_url, network_problem, without_secrets
+from envpack.locking.failures import cleaned, disk_failure, first_url, network_problem, without_secrets
 
 
 @pytest.mark.parametrize(
@@ -44,6 +46,16 @@ def test_of_a_chain_the_address_and_the_last_cause_are_told() -> None:
 )
 def test_other_failures_are_none_of_the_network(text: str) -> None:
     assert network_problem(text, "c") is None
+
+
+def test_refusals_of_the_disk() -> None:
+    cache = Path("/scratch/cache")
+    full = "failed: https://h/x\nCaused by: cannot flush `/scratch/cache/r`: No space left (os error 28)"
+    failure = disk_failure(full, cache)
+    assert failure is not None
+    assert failure.errno == 28
+    assert disk_failure("for url (https://h/x)\nCaused by: Permission denied (os error 13)", cache) is None
+    assert disk_failure("something about /scratch/cache", cache) is None
 
 
 def test_secrets_are_taken_out() -> None:
