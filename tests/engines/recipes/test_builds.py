@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from envpack import config
+from envpack.pipeline.recipe import recipe_of, write_files
 from tests.engines.docker import Docker
 from tests.engines.recipes.conftest import CONTENTS, FAMILIES, Project
 
@@ -83,6 +86,19 @@ def test_apptainer(
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     check(done.stdout, project(family, content))
+
+
+def test_pip_packages_without_a_pip_in_the_environment(
+    work: Path, settings: dict[str, str], docker: Docker, project: Callable[[str, str], Project]
+) -> None:
+    made = project("miniforge3", "pip")
+    path = made.folder / "lockfiles" / f"{made.name}.conda-lock.yml"
+    recipe = recipe_of(made.lock, path, None, None, config.load(settings))
+    lock = replace(made.lock, packages=tuple(p for p in made.lock.packages if p.name != "pip"))
+    write_files(work / "no-pip", recipe, lock)
+    docker("build", "--network", "host", "-t", "no-pip", work / "no-pip")
+    done = docker("run", "--rm", "--network", "none", "no-pip", "python", "-W", "ignore", "-c", PROGRAM)
+    check(done.stdout, replace(made, lock=lock))
 
 
 COUNT = """
