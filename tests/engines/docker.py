@@ -65,7 +65,16 @@ def daemon() -> Iterator[Docker]:
     finally:
         process.terminate()
         process.wait()
-        shutil.rmtree(folder, ignore_errors=True)
+        _unmount(folder)
+        shutil.rmtree(folder)
+
+
+def _unmount(folder: Path) -> None:
+    """What the daemon leaves mounted when it ends: the network namespace that containers share."""
+    mounted = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    for path in reversed(mounted):
+        if path.startswith(f"{folder}/"):
+            subprocess.run(["umount", path], check=True)
 
 
 def _wait(docker: Docker, process: subprocess.Popen[bytes], log: Path) -> None:
