@@ -172,7 +172,8 @@ class Downloader:
                 queue.clear()
                 self.http.stop()
                 for thread in threads:
-                    thread.join(0.2)
+                    if thread.is_alive():  # else it was never started
+                        thread.join(0.2)
                 raise
         if failures:
             raise _together([failures[i] for i in sorted(failures)], len(missing))

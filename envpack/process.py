@@ -50,6 +50,7 @@ def run(
 def start(command: Sequence[str | Path], *, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
     """Start a program that is talked to through pipes (stdin, stdout; stderr is captured too).
 
+    Ctrl-C on the terminal does not reach it: whoever started it ends it, in order.
     Raises :class:`ProgramError` when it cannot be started.
     """
     try:
@@ -59,6 +60,7 @@ def start(command: Sequence[str | Path], *, env: Mapping[str, str] | None = None
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            start_new_session=True,
         )
     except (OSError, ValueError) as error:
         raise ProgramError(f"cannot start {command[0]}", why=str(error)) from error

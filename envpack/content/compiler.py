@@ -23,6 +23,7 @@ from envpack import process
 from envpack.atomic import cannot_write
 from envpack.content import tar_stream
 from envpack.content.conda_archive import CondaArchive
+from envpack.content.damaged import reading
 from envpack.content.python_layout import PythonLayout
 from envpack.content.tar_stream import Member, TarStream
 from envpack.entry import encode_path
@@ -129,7 +130,7 @@ class Compiler:
     def _unpack(self, home: Path) -> PythonLayout:
         archive = CondaArchive.open(self._python)
         layout = PythonLayout.from_index(archive.index)
-        with zipfile.ZipFile(home / "stdlib.zip", "w") as modules:
+        with reading(self._python), zipfile.ZipFile(home / "stdlib.zip", "w") as modules:
             for member, tar in archive.members():
                 below = member.name.removeprefix(layout.stdlib + "/")
                 if _INTERPRETER.match(member.name) or _LIBRARY.match(member.name) or _CODEC.match(below):
@@ -139,9 +140,10 @@ class Compiler:
         for path in self._libraries:
             library = CondaArchive.open(path)
             if any(_LIBRARY.match(name) for name in library.paths):
-                for member, tar in library.members():
-                    if _LIBRARY.match(member.name):
-                        _write(home, member, tar)
+                with reading(path):
+                    for member, tar in library.members():
+                        if _LIBRARY.match(member.name):
+                            _write(home, member, tar)
         return layout
 
     def _start(self, home: Path, layout: PythonLayout) -> Popen[bytes]:
