@@ -3,10 +3,13 @@
 - Apptainer and Singularity source a script for every program (:func:`environment`).
 - Docker has variables for every program (:func:`variables`, and ``PATH``), and a script that starts the first
   one (:func:`entrypoint`): packages' activation scripts can only be run there. What they set is missing in
-  programs of ``docker exec``, unless these are started through ``/usr/local/bin/entrypoint.sh`` too.
+  programs of ``docker exec``, unless these are started through ``/usr/local/bin/entrypoint.sh`` too, or
+  whoever makes the image finds out what a script sets and makes it a variable.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from envpack.recipe import Recipe
 from envpack.recipes import quoting, validation
@@ -15,6 +18,23 @@ DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ENTRYPOINT = "/usr/local/bin/entrypoint.sh"
 # By its interpreter, so that it need not be executable where recipes are kept.
 ENTRYPOINT_COMMAND = ("/bin/sh", ENTRYPOINT)
+_BASH = """\
+if [ -z "${BASH_VERSION-}" ] && [ -x /bin/bash ]; then
+    exec /bin/bash "$0" "$@"
+fi
+"""
+_ACTIVATE = """\
+# A function, so that no script can change the arguments.
+activate() {{
+    for _envpack_script in {scripts}; do
+        if [ -f "$_envpack_script" ]; then
+            command . "$_envpack_script" || true
+        fi
+    done
+    unset _envpack_script
+}}
+activate
+"""
 
 
 def variables(recipe: Recipe) -> dict[str, str]:
@@ -32,36 +52,31 @@ def variables(recipe: Recipe) -> dict[str, str]:
     return fixed | own
 
 
-def entrypoint(recipe: Recipe) -> str:
+def entrypoint(recipe: Recipe, scripts: Sequence[str] | None = None) -> str:
     """The script that starts the first program of a Docker or OCI image, with its arguments as they are.
 
-    Runs packages' activation scripts, in bash where there is one: some are written for it. None of them can
-    change the arguments, and one that fails does not keep the program from being started. Variables given to
-    ``docker run`` win over those of the recipe. Raises what :func:`environment` raises.
+    What begins with an option or a ``.py`` file is for python, as in Apptainer's runscript; anything else
+    names a program. ``scripts`` are the activation scripts that are run before it, one line of text each;
+    ``None``: all that packages have. They are run in bash where there is one: some are written for it. None
+    of them can change the arguments, and one that fails does not keep the program from being started.
+    Variables given to ``docker run`` win over those of the recipe. Raises what :func:`environment` raises.
     """
     validation.validate(recipe)
+    prefix = quoting.sh(recipe.prefix)
     own = {k: v for k, v in sorted(recipe.variables.items()) if _has_line_break(v)}
     exports = "".join(
         f'if [ -z "${{{name}+set}}" ]; then\n{quoting.exports({name: value})}fi\n'
         for name, value in own.items()
     )
+    listed = f"{prefix}/etc/conda/activate.d/*.sh" if scripts is None else " ".join(map(quoting.sh, scripts))
+    activate = _ACTIVATE.format(scripts=listed) if listed else ""
     return f"""\
 #!/bin/sh
 # Starts a program in the environment {recipe.name}, as `conda activate` would have it.
-if [ -z "${{BASH_VERSION-}}" ] && [ -x /bin/bash ]; then
-    exec /bin/bash "$0" "$@"
-fi
-{exports}\
-# A function, so that no script can change the arguments.
-activate() {{
-    for _envpack_script in {quoting.sh(recipe.prefix)}/etc/conda/activate.d/*.sh; do
-        if [ -f "$_envpack_script" ]; then
-            command . "$_envpack_script" || true
-        fi
-    done
-    unset _envpack_script
-}}
-activate
+{_BASH if activate else ""}{exports}{activate}\
+case "${{1-}}" in
+    -* | *.py) exec {prefix}/bin/python "$@" ;;
+esac
 exec "$@"
 """
 

@@ -13,4 +13,7 @@ activate() {
     unset _envpack_script
 }
 activate
+case "${1-}" in
+    -* | *.py) exec /opt/env/bin/python "$@" ;;
+esac
 exec "$@"

@@ -152,6 +152,9 @@ def test_what_it_says_of_itself(opened: Opened, built: dict[str, Any], project: 
     assert variables["CONDA_DEFAULT_ENV"] == "Small_Env"
     assert variables["PYTHONNOUSERSITE"] == "1"
     assert variables["GREETING"] == "a 'b' $c"
+    # What the packages' activation scripts set.
+    assert variables["ACTIVATE_DEMO_HOME"] == "/opt/env/share/activate_demo"
+    assert variables["SSL_CERT_FILE"] == "/opt/env/ssl/cacert.pem"
     assert config["Cmd"] == ["/opt/env/bin/python"]
     labels = config["Labels"]
     assert labels["org.opencontainers.image.base.name"] == "docker.io/library/ubuntu:20.04"

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from envpack import atomic
 from envpack.engines import Image
+from envpack.engines.native.activated import evaluated
 from envpack.engines.native.layers import Layers
 from envpack.engines.native.linked import Linked, Part, Workspace, report_overwritten
 from envpack.entry import file
@@ -54,9 +56,13 @@ class OciImage:
     def write(self, linked: Linked, workspace: Workspace, output: Path, ledger: Ledger) -> Image:
         """Groups of segments become layers; layers, configuration and manifest the archive."""
         recipe = linked.recipe
-        entrypoint = file(activation.ENTRYPOINT.lstrip("/"), activation.entrypoint(recipe).encode(), 0o755)
-        metadata = workspace.segments.write("metadata", [entrypoint, linked.history()])
-        merged = Merged([linked.base, *(part.segment for part in linked.parts), metadata])
+        packages = [linked.base, *(part.segment for part in linked.parts)]
+        variables = _variables(linked)
+        paths = chain.from_iterable(part.paths for part in linked.parts)
+        activated = evaluated(recipe, paths, packages, variables, ledger)
+        entrypoint = activation.entrypoint(recipe, activated.scripts).encode()
+        own = [file(activation.ENTRYPOINT.lstrip("/"), entrypoint, 0o755), linked.history()]
+        merged = Merged([*packages, workspace.segments.write("metadata", own)])
         maker = Layers(workspace.cache, workspace.folder, self.compression, workspace.pool, recipe.epoch)
         groups = list(grouped(linked.parts))
         with workspace.progress.step("Making layers", len(groups)) as task:
@@ -64,7 +70,13 @@ class OciImage:
             for group in groups:
                 made.append(maker.get(merged.part(group.segments), group.title))
                 task.advance()
-        config = configuration.render(linked.manifest.config, made, _settings(linked), recipe.epoch)
+        settings = Settings(
+            entrypoint=activation.ENTRYPOINT_COMMAND,
+            command=[f"{recipe.prefix}/bin/python"],
+            variables={**variables, **activated.variables},
+            labels=recipe.labels,
+        )
+        config = configuration.render(linked.manifest.config, made, settings, recipe.epoch)
         with workspace.progress.step(f"Writing {output.name}"), atomic.replacing(output) as out:
             written = archive.write(
                 out,
@@ -111,12 +123,8 @@ def _base_layers(linked: Linked) -> Iterator[Layer]:
         yield Layer(descriptor, Digest(diff_id), path, "base image")
 
 
-def _settings(linked: Linked) -> Settings:
-    recipe = linked.recipe
-    base_path = base_variables(linked.manifest.config).get("PATH") or activation.DEFAULT_PATH
-    return Settings(
-        entrypoint=activation.ENTRYPOINT_COMMAND,
-        command=[f"{recipe.prefix}/bin/python"],
-        variables={"PATH": f"{recipe.prefix}/bin:{base_path}", **activation.variables(recipe)},
-        labels=recipe.labels,
-    )
+def _variables(linked: Linked) -> dict[str, str]:
+    """What every program in the image sees, without what packages' scripts set."""
+    base = base_variables(linked.manifest.config)
+    path = f"{linked.recipe.prefix}/bin:{base.get('PATH') or activation.DEFAULT_PATH}"
+    return {**base, "PATH": path, **activation.variables(linked.recipe)}

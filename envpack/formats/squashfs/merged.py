@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from envpack.entry import Entry, Kind, decode_path
+from envpack.entry import Entry, Kind, decode_path, encode_path
 from envpack.formats.squashfs import layout
 from envpack.formats.squashfs.contents import Contents
 from envpack.formats.squashfs.index import KINDS, NO_MTIME, Index, read_index
@@ -38,6 +38,24 @@ class Merged:
         directories.sort(key=_by_path)
         others.sort(key=_by_segment)
         return Part(self._paths, self._indexes, directories, others)
+
+    def kind(self, path: str) -> Kind | None:
+        """What is at ``path``, symlinks followed; ``None`` if there is nothing."""
+        node = self._tree.find(encode_path(path))
+        return KINDS[node.kind] if node else None
+
+    def read(self, path: str, limit: int) -> bytes | None:
+        """The content of the file at ``path``, symlinks followed.
+
+        ``None`` if there is nothing, something else, or a file of more than ``limit`` bytes.
+        """
+        node = self._tree.find(encode_path(path))
+        if node is None or node.kind != layout.FILE:
+            return None
+        with Contents(self._paths[node.segment], self._indexes[node.segment]) as contents:
+            if contents.size(node.reference) > limit:
+                return None
+            return b"".join(contents.chunks(node.reference))
 
     def counts(self) -> Counts:
         """How much the whole tree holds."""

@@ -61,6 +61,19 @@ class Tree:
         for position, index in enumerate(indexes):
             self._merge(index, position)
 
+    def find(self, path: bytes) -> Node | None:
+        """What is at ``path``, symlinks followed inside the root; ``None`` if there is nothing."""
+        for _ in range(_LINKS_FOLLOWED):
+            parent, _, name = path.rpartition(b"/")
+            if name in (b"", b".", b".."):
+                return self._walk(path, None)
+            folder = self._walk(parent, None)
+            node = folder.children.get(name) if folder else None
+            if node is None or node.kind != layout.SYMLINK:
+                return node
+            path = node.target if node.target.startswith(b"/") else parent + b"/" + node.target
+        return None
+
     def _merge(self, index: Index, position: int) -> None:
         made: list[Node] = []  # by entry, for hard links
         known = self._known

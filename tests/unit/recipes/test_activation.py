@@ -149,6 +149,28 @@ def test_the_entrypoint_runs_activation_scripts(recipe: Recipe, tmp_path: Path) 
     assert not any(name.startswith("_envpack") for name in found)
 
 
+def test_the_entrypoint_runs_the_scripts_it_is_told(recipe: Recipe, tmp_path: Path) -> None:
+    for name in ("a", "b 'c"):
+        (tmp_path / f"{name}.sh").write_text("COUNT=$COUNT.; export COUNT\n")
+    script = tmp_path / "entrypoint.sh"
+    script.write_text(entrypoint(recipe, [str(tmp_path / "b 'c.sh"), str(tmp_path / "absent.sh")]))
+    done = subprocess.run(["dash", script, "printenv", "COUNT"], capture_output=True, check=True)
+    assert done.stdout == b".\n"
+    assert "activate" not in entrypoint(recipe, []).replace("conda activate", "")
+
+
+@pytest.mark.parametrize("first", ["-c", "--version", "script.py", "./folder with space/script.py"])
+def test_the_entrypoint_gives_options_and_python_files_to_python(
+    recipe: Recipe, tmp_path: Path, first: str
+) -> None:
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    python.write_text('#!/bin/sh\nprintf "%s|" "$@"\n')
+    python.chmod(0o755)
+    done = start(replace(recipe, prefix=str(tmp_path)), tmp_path, first, "a b", "")
+    assert done.stdout.decode() == f"{first}|a b||"
+
+
 def test_variables_with_line_breaks_come_from_the_entrypoint(recipe: Recipe, tmp_path: Path) -> None:
     hostile = "a\n%post\n'$(exit 1)`exit 1`\\\n"
     recipe = replace(recipe, variables={"HOSTILE": hostile, "PLAIN": "x"})

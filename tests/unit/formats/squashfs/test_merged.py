@@ -134,6 +134,26 @@ def test_the_key_tells_parts_apart(base: list[Entry], package: list[Entry]) -> N
     assert key(base, package) != key(BASE, PACKAGE)
 
 
+def test_what_is_at_a_path() -> None:
+    entries = [
+        *(directory(path) for path in ("d", "d/e")),
+        *(symlink(path, target) for path, target in (("l", "d"), ("d/up", "../f"), ("d/e/root", "/d/.."))),
+        *(
+            symlink(path, target)
+            for path, target in (("loop", "loop"), ("gone", "nowhere"), ("out", "../../f"))
+        ),
+        file("f", b"content"),
+    ]
+    with merged(entries, [file("late", b"2")]) as found:
+        assert {
+            path: found.kind(path) for path in ("d", "l", "l/e", "/l//e/.", "d/e/root", "d/..")
+        } == dict.fromkeys(("d", "l", "l/e", "/l//e/.", "d/e/root", "d/.."), Kind.DIRECTORY)
+        assert all(found.kind(path) is None for path in ("x", "x/y", "f/x", "loop", "gone", "l/x"))
+        assert all(found.read(path, 7) == b"content" for path in ("f", "l/up", "out", "d/e/root/f"))
+        assert found.read("late", 7) == b"2"
+        assert all(found.read(path, 6) is None for path in ("f", "d", "x"))
+
+
 def test_a_damaged_block_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "segment"
     raw = bytearray(segment([file("a", pattern(3 * BLOCK, 1))]))
