@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,13 +19,11 @@ from envpack.locking import conda_lock, pip_solver, wheels
 from envpack.locking.external import ExternalSolver
 from envpack.locking.pip_solver import PipRecord
 from envpack.locking.solution import Solution, SolvedPackage
-from envpack.locking.solver import CondaRecord, CondaSolver
+from envpack.locking.solver import CondaRecord, CondaSolver, glibc_needed
 from envpack.progress import Progress, Quiet
 from envpack.spec import EnvSpec
 
 __all__ = ["Solution", "SolvedPackage", "check", "solve", "write"]
-
-_GLIBC = re.compile(r"__glibc\s.*?>=\s*(?P<major>\d+)\.(?P<minor>\d+)")
 
 
 def solve(
@@ -43,6 +40,7 @@ def solve(
 
     ``solver`` is a conda, mamba or micromamba to use in place of the solver in this process. Deviations go
     into ``ledger``. Raises :class:`SolveError` (unknown names, conflicts, packages without a sha256),
+    :class:`BaseImageError` when only a newer ``glibc`` is missing,
     :class:`NetworkError`, and :class:`ProgramError` for a ``solver`` that cannot be started.
     """
     progress = progress or Quiet()
@@ -155,11 +153,6 @@ def _checked(records: tuple[CondaRecord, ...]) -> tuple[CondaRecord, ...]:
 
 def _from_conda(record: CondaRecord, platform: str, url: str) -> SolvedPackage:
     """``url`` is the lock's, in which secrets are variables again."""
-    needs = [
-        (int(match["major"]), int(match["minor"]))
-        for constraint in (*record.depends, *record.constrains)
-        if (match := _GLIBC.match(constraint))
-    ]
     return SolvedPackage(
         name=record.name,
         version=record.version,
@@ -170,7 +163,7 @@ def _from_conda(record: CondaRecord, platform: str, url: str) -> SolvedPackage:
         size=record.size,
         timestamp=record.timestamp,
         build=record.build,
-        glibc=max(needs, default=None),
+        glibc=glibc_needed(record),
     )
 
 

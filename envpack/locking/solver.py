@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import re
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from envpack import platforms as _platforms
 from envpack.cache import cannot_write
 from envpack.config import Config
-from envpack.errors import NetworkError, Problem, SolveError
+from envpack.errors import BaseImageError, NetworkError, Problem, SolveError
 from envpack.locking import channels as _channels
 from envpack.locking.failures import SLOW, cleaned, disk_failure, network_problem
 from envpack.locking.nearest import nearest
@@ -33,6 +34,8 @@ ANSWER_SECONDS = (
 )
 SOLVE_SECONDS = 600
 RETRIES = 3
+_GLIBC = re.compile(r"__glibc\s.*?>=\s*(?P<major>\d+)\.(?P<minor>\d+)")
+_ANY_GLIBC = "2.999"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,16 @@ class CondaRecord:
     timestamp: int | None
     depends: tuple[str, ...]
     constrains: tuple[str, ...] = ()
+
+
+def glibc_needed(record: CondaRecord) -> tuple[int, int] | None:
+    """The oldest glibc that ``record`` says it runs with, if it says so."""
+    needs = [
+        (int(match["major"]), int(match["minor"]))
+        for constraint in (*record.depends, *record.constrains)
+        if (match := _GLIBC.match(constraint))
+    ]
+    return max(needs, default=None)
 
 
 class CondaSolver:
@@ -95,10 +108,32 @@ class CondaSolver:
     def solve(self, platform: str, glibc: str) -> tuple[CondaRecord, ...]:
         """The packages for ``platform`` on a system with this ``glibc`` (``2.36``), sorted by name.
 
-        Raises :class:`SolveError` with the solver's explanation, :class:`NetworkError`.
+        Raises :class:`SolveError` with the solver's explanation, :class:`BaseImageError` when a newer
+        ``glibc`` is all that is missing, :class:`NetworkError`.
         """
-        records = _run(self._solve(platform, glibc))
-        return tuple(sorted((_record(r) for r in records), key=lambda r: r.name))
+        try:
+            found = _run(self._solve(platform, glibc))
+        except SolveError as conflict:
+            if "__glibc" not in (conflict.why or ""):
+                raise
+            raise self._with_newer_glibc(platform, glibc, conflict) from None
+        return tuple(sorted((_record(r) for r in found), key=lambda r: r.name))
+
+    def _with_newer_glibc(
+        self, platform: str, glibc: str, conflict: SolveError
+    ) -> SolveError | BaseImageError:
+        """What to say of a ``conflict`` that involves glibc: is it the base image that is in the way?"""
+        try:
+            found = [_record(r) for r in _run(self._solve(platform, _ANY_GLIBC))]
+        except SolveError:
+            return conflict
+        version, name = max((needed, r.name) for r in found if (needed := glibc_needed(r)) is not None)
+        return BaseImageError(
+            f"the base image is too old: it has glibc {glibc}, and {name} needs "
+            f"{version[0]}.{version[1]} on {platform}",
+            why=conflict.why,
+            hint="Choose a newer base image with --base, or leave --base away.",
+        )
 
     async def _names(self, platform: str) -> set[str]:
         answers = await asyncio.gather(
