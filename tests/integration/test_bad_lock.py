@@ -171,7 +171,7 @@ def test_another_package_under_its_name(plain: Prepared, tmp_path: Path) -> None
 
 def test_a_base_image_that_is_gone(project: Project) -> None:
     edit(project, "base.digest: sha256:.*", f"base.digest: sha256:{'0' * 64}")
-    failed(build(project), 7, "there is no image ubuntu@sha256:000", "envpack lock")
+    failed(build(project), 7, "there is no image ubuntu:20.04@sha256:000", "envpack lock")
 
 
 def test_a_base_image_of_another_platform(project: Project, registry: Served) -> None:
