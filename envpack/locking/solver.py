@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import os
 import re
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -77,7 +78,8 @@ class CondaSolver:
         named = [spec.channel.base_url for spec in self._specs if spec.channel is not None]
         self._channels = list(_channels.urls([*channels, *named]))
         self._config = config
-        self._gateway = _gateway(config)
+        secret = any(_channels.expand(channel) != channel for channel in channels)
+        self._gateway = _gateway(config, secret=secret)
 
     def check_names(self, platforms: Sequence[str]) -> None:
         """See that every name asked for exists for every platform, before anything is solved.
@@ -218,7 +220,8 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
         return pool.submit(asyncio.run, work).result()
 
 
-def _gateway(config: Config) -> Gateway:
+def _gateway(config: Config, *, secret: bool) -> Gateway:
+    """What fetches repodata and caches it: with ``secret`` addresses, which it writes down, for us alone."""
     from rattler import Config as RattlerConfig
     from rattler import Gateway
     from rattler.networking import Client
@@ -226,6 +229,13 @@ def _gateway(config: Config) -> Gateway:
     settings = RattlerConfig.from_toml(_channels.rattler_toml(config))
     client = Client.from_config(settings, max_retries=RETRIES, timeout=REQUEST_SECONDS)
     cache = config.cache / "repodata" / _channels.cache_key(config)
+    if secret:
+        cache = cache.with_name(f"{cache.name}-{os.getuid()}")
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+            cache.chmod(0o700)
+        except OSError as error:
+            raise cannot_write(config.cache, error) from error
     return Gateway.from_config(settings, cache_dir=cache, client=client)
 
 

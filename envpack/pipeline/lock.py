@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from envpack import atomic, lockfile
 from envpack.cache import Cache
 from envpack.config import Config
-from envpack.errors import BaseImageError, SolveError
+from envpack.errors import BaseImageError, SolveError, SourceError
 from envpack.image import parse_reference
 from envpack.ledger import Action, Ledger
 from envpack.lockfile import BasePin, BuildPins, PlatformPin, valid_prefix
@@ -125,11 +125,18 @@ def lock(
     from envpack.bases import choose
     from envpack.bases.registry import Registry
     from envpack.download import Downloader
+    from envpack.recipes.validation import variable_problems
 
     progress = progress or Quiet()
     ledger = Ledger() if ledger is None else ledger
     valid_prefix(prefix)
     spec = sources.read(source, directory=directory, stdin=stdin, name=name, python=python, ledger=ledger)
+    if problems := tuple(variable_problems(spec.variables)):
+        raise SourceError(
+            "the environment sets variables that an image cannot set",
+            problems=problems,
+            hint="Remove them from variables in the environment file.",
+        )
     subdirs = _platforms(spec, platforms, ledger)
     today = today or datetime.datetime.now(datetime.timezone.utc).date()
     path = lock_path(directory, spec.name)
