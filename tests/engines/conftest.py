@@ -15,6 +15,7 @@ import pytest
 from envpack import lockfile
 from envpack.lockfile import Lockfile
 from tests.conftest import Served
+from tests.engines.docker import Docker, daemon
 from tests.standins.settings import config_toml
 
 ENVIRONMENT = """\
@@ -22,6 +23,13 @@ name: data-stack
 channels: [conda-forge]
 dependencies: [python, numpy, scipy, pandas, matplotlib, ipython, pip: [humanize, rich]]
 """
+
+
+@pytest.fixture(scope="session")
+def docker() -> Iterator[Docker]:
+    """A Docker daemon of the tests' own."""
+    with daemon() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ import pytest
 from envpack import lockfile
 from envpack.lockfile import Lockfile
 from tests.conftest import Served
-from tests.engines.docker import Docker, daemon
+from tests.engines.docker import Docker
 from tests.standins import base, index, miniforge, server
 from tests.standins import registry as docker_registry
 
@@ -63,12 +63,6 @@ class Project:
             manager: {p.name: p.version for p in self.lock.packages if p.manager == manager}
             for manager in ("conda", "pip")
         }
-
-
-@pytest.fixture(scope="session")
-def docker() -> Iterator[Docker]:
-    with daemon() as running:
-        yield running
 
 
 @pytest.fixture(scope="session")
