@@ -14,8 +14,8 @@ from tests.standins.settings import config_toml
 
 # Three packages without python: built in a second. One of them has files that the other replaces.
 PLAIN = "name: plain\nchannels: [conda-forge]\ndependencies: [clobber_a, clobber_b, legacy_demo]\n"
-# Python, seventeen packages that it needs, and bytecode to compile.
-PYTHON = "name: python\nchannels: [conda-forge]\ndependencies: [six, click, hello_prefix]\n"
+# Python with all that it needs, and bytecode to compile.
+PYTHON = "name: python\nchannels: [conda-forge]\ndependencies: [six, hello_prefix]\n"
 
 
 @dataclass(frozen=True)
