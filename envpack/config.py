@@ -13,6 +13,9 @@
     username = "me"
     password_env = "REGISTRY_PASSWORD"       # or token_env
 
+    [docker]
+    network = "host"                # of the commands that a build in Docker runs; the daemon's default if absent
+
 ``ENVPACK_CONFIG`` names another file, ``ENVPACK_CACHE`` another cache folder.
 """
 
@@ -50,7 +53,8 @@ class Credential:
 class Config:
     """Settings of one run. ``mirrors`` maps a channel URL to the URLs tried instead, in order;
     ``registries`` a registry host to the base URL of its mirror; ``credentials`` are by host[:port]; ``pins``
-    is a file that replaces ``envpack/recipes/pins.toml``.
+    is a file that replaces ``envpack/recipes/pins.toml``; ``docker_network`` is the network of a build's
+    commands in Docker, ``None`` for the daemon's default.
     """
 
     cache: Path
@@ -58,6 +62,7 @@ class Config:
     registries: Mapping[str, str] = field(default_factory=dict)
     credentials: Mapping[str, Credential] = field(default_factory=dict)
     pins: Path | None = None
+    docker_network: str | None = None
 
     def mirrored(self, url: str) -> tuple[str, ...]:
         """The URLs to try for ``url``, in order: the mirrors of the longest channel it is in, or itself."""
@@ -135,7 +140,7 @@ class _Reader:
 
     def config(self, data: dict[str, Any], env: Mapping[str, str], home: Path) -> Config:
         """The settings, with a default for each that is wrong."""
-        self._known(data, "", ("cache", "mirrors", "pins", "registries", "credentials"))
+        self._known(data, "", ("cache", "mirrors", "pins", "registries", "credentials", "docker"))
         default = str(Path(env.get("XDG_CACHE_HOME") or home / ".cache") / "envpack")
         cache = env.get("ENVPACK_CACHE") or self._text(data.get("cache", default), "cache") or default
         pins = self._text(data["pins"], "pins") if "pins" in data else ""
@@ -160,7 +165,13 @@ class _Reader:
             if self._is_table(value, key):
                 credentials[host.lower().removesuffix(":443")] = self._credential(value, key)
         given_pins = Path(pins).absolute() if pins else None
-        return Config(Path(cache).absolute(), mirrors, registries, credentials, given_pins)
+        network = self._docker_network(data)
+        return Config(Path(cache).absolute(), mirrors, registries, credentials, given_pins, network)
+
+    def _docker_network(self, data: dict[str, Any]) -> str | None:
+        docker = self._table(data.get("docker", {}), "docker")
+        self._known(docker, "docker", ("network",))
+        return self._text(docker["network"], "docker.network") if "network" in docker else None
 
     def _credential(self, table: dict[str, Any], key: str) -> Credential:
         fields = ("username", "password_env", "token_env")

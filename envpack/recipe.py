@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from envpack.image import Reference
+from envpack.image_settings import ImageSettings
 from envpack.lockfile import BasePin
 from envpack.platforms import Platform
 
@@ -41,7 +42,9 @@ class Recipe:
     1970; ``variables`` are set on activation beside the usual ones; ``imports`` are the python modules whose
     import is the image's test; ``labels`` are OCI annotation keys and values; ``packages`` is the table for
     the help text: (name, version) of what was asked for. ``stages`` is how Docker and Apptainer build it;
-    ``None`` where only the native engine is meant.
+    ``None`` where only the native engine is meant. ``settings`` is what the project adds; the variables and
+    labels among them are part of ``variables`` and ``labels`` already. ``system_python`` is the version
+    (``3.11``) of the base's own python where that is the environment's, and there is no conda at all.
     """
 
     name: str
@@ -54,3 +57,5 @@ class Recipe:
     labels: Mapping[str, str] = field(default_factory=dict)
     packages: tuple[tuple[str, str], ...] = ()
     stages: Stages | None = None
+    settings: ImageSettings = ImageSettings()
+    system_python: str | None = None

@@ -13,6 +13,7 @@ from envpack.errors import EnvpackError, Location, Problem
 from envpack.ledger import Action, Finding
 
 if TYPE_CHECKING:
+    from envpack.engines import Image
     from envpack.pipeline import Built, Checked, Locked, Written
 
 _COLOURS = {Action.NEEDS_YOU: "red", Action.DROPPED: "yellow", Action.GUESSED: "yellow"}
@@ -84,17 +85,27 @@ def checked(result: Checked) -> None:
 def built(result: Built) -> None:
     """The summary of ``envpack build``."""
     image = result.image
-    click.echo(
-        f"{image.path}: {amount(image.size, 'bytes')}, one file that holds {image.files:,} files in "
-        f"{image.directories:,} folders ({amount(image.content, 'bytes')})"
-    )
-    click.echo(f"sha256 {image.sha256}")
+    if image.path is not None:
+        click.echo(_image_line(image))
+    if image.sha256 is not None:
+        click.echo(f"sha256 {image.sha256}")
     click.echo(f"recipes for Docker and Apptainer in {result.recipes[0].parent}")
     if image.reference is None:
         click.echo(f"run python in it: envpack run {image.path} --version")
     else:
         click.echo(f"manifest {image.manifest}")
         click.echo(f"load it as {image.reference.familiar}: docker load -i {image.path}")
+
+
+def _image_line(image: Image) -> str:
+    size = f"{amount(image.size, 'bytes')}, one file" if image.size is not None else "a folder"
+    inside = image.contents
+    if inside is None:
+        return f"{image.path}: {size}"
+    return (
+        f"{image.path}: {size} that holds {inside.files:,} files in {inside.directories:,} folders "
+        f"({amount(inside.size, 'bytes')})"
+    )
 
 
 def written(result: Written) -> None:

@@ -27,19 +27,25 @@ class Built:
 
     def as_dict(self) -> dict[str, object]:
         """Plain values for ``--json``; sizes in bytes."""
+        contents = self.image.contents
         return {
             "name": self.name,
             "platform": self.platform,
-            "image": str(self.image.path),
+            "image": _text(self.image.path),
             "size": self.image.size,
             "sha256": self.image.sha256,
-            "files": self.image.files,
-            "directories": self.image.directories,
-            "content": self.image.content,
-            "tag": str(self.image.reference) if self.image.reference else None,
-            "manifest": str(self.image.manifest) if self.image.manifest else None,
+            "files": contents.files if contents else None,
+            "directories": contents.directories if contents else None,
+            "content": contents.size if contents else None,
+            "tag": _text(self.image.reference),
+            "manifest": _text(self.image.manifest),
+            "daemon_id": _text(self.image.daemon_id),
             "recipes": [str(path) for path in self.recipes],
         }
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
 
 
 def build(

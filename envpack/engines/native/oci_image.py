@@ -12,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 
 from envpack import atomic
-from envpack.engines import Image
+from envpack.engines import Contents, Image
 from envpack.engines.native.activated import evaluated
 from envpack.engines.native.layers import Layers
 from envpack.engines.native.linked import Linked, Part, Workspace, report_overwritten
@@ -95,9 +95,7 @@ class OciImage:
             output,
             written.size,
             written.sha256,
-            counts.files,
-            counts.directories,
-            counts.size,
+            Contents(counts.files, counts.directories, counts.size),
             self.reference,
             written.manifest,
         )

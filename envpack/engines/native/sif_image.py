@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from envpack import atomic
-from envpack.engines import Image
+from envpack.engines import Contents, Image
 from envpack.engines.native.linked import Linked, Workspace, report_overwritten
 from envpack.formats import sif
 from envpack.formats.oci.configuration import base_variables
@@ -61,7 +61,8 @@ class SifImage:
         report_overwritten(made.overwritten, owners, recipe, ledger)
         for name in made.unsupported_xattrs:
             ledger.add(Action.DROPPED, f"attribute {name}", "squashfs has no place for it")
-        return Image(recipe, output, size, digest, made.files, made.directories, made.content_size)
+        contents = Contents(made.files, made.directories, made.content_size)
+        return Image(recipe, output, size, digest, contents)
 
 
 def _hash(out: BinaryIO) -> tuple[int, str]:
