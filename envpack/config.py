@@ -14,7 +14,7 @@
     password_env = "REGISTRY_PASSWORD"       # or token_env
 
     [docker]
-    network = "host"                # of the commands that a build in Docker runs; the daemon's default if absent
+    network = "host"                # of the commands that a build in Docker runs; default: the daemon's own
 
 ``ENVPACK_CONFIG`` names another file, ``ENVPACK_CACHE`` another cache folder.
 """

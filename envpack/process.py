@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
+import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from envpack.errors import ProgramError
@@ -64,6 +67,52 @@ def start(command: Sequence[str | Path], *, env: Mapping[str, str] | None = None
         )
     except (OSError, ValueError) as error:
         raise ProgramError(f"cannot start {command[0]}", why=str(error)) from error
+
+
+def follow(
+    command: Sequence[str | Path],
+    on_line: Callable[[str], None],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> int:
+    """Run a program to its end, with ``on_line`` told every line of its output, and give its exit code.
+
+    Standard output and standard error are one stream; a carriage return ends a line too, so that a progress
+    bar is many lines. The program is ended, with those that it started, when ``on_line`` raises or Ctrl-C
+    is pressed. Raises :class:`ProgramError` when it cannot be started.
+    """
+    try:
+        child = subprocess.Popen(
+            [os.fspath(part) for part in command],
+            env=env,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    except (OSError, ValueError) as error:
+        raise ProgramError(f"cannot start {command[0]}", why=str(error)) from error
+    assert child.stdout is not None
+    try:
+        # Universal newlines: \r ends a line too.
+        for line in io.TextIOWrapper(child.stdout, "utf-8", "replace", newline=None):
+            on_line(line.rstrip("\n"))
+        return child.wait()
+    finally:
+        _end(child)
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """End a program that still runs, and all of its session: politely, then not."""
+    for number, seconds in ((signal.SIGINT, 10), (signal.SIGKILL, None)):
+        if child.poll() is not None:
+            return
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(seconds)
 
 
 def hand_over(command: Sequence[str | Path], env: Mapping[str, str] | None = None) -> int:

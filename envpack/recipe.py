@@ -57,5 +57,5 @@ class Recipe:
     labels: Mapping[str, str] = field(default_factory=dict)
     packages: tuple[tuple[str, str], ...] = ()
     stages: Stages | None = None
-    settings: ImageSettings = ImageSettings()
+    settings: ImageSettings = field(default_factory=ImageSettings)
     system_python: str | None = None

@@ -50,6 +50,7 @@ class Engine(Protocol):
     def build(self, lock: Lockfile, recipe: Recipe, output: Path | None, ledger: Ledger) -> Image:
         """Build the image of ``recipe`` with the packages that ``lock`` has for its platform.
 
-        ``output`` appears whole or not at all; ``None`` where the image shall be in a daemon alone. Deviations go into ``ledger``. Raises an
+        ``output`` appears whole or not at all; ``None`` where the image shall be in a daemon alone.
+        Deviations go into ``ledger``. Raises an
         :class:`~envpack.errors.EnvpackError` of the kind that fits what went wrong.
         """

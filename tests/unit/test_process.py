@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -79,3 +80,43 @@ def test_find(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert process.find("program") == program
     assert process.find("other") is None
+
+
+def test_output_line_by_line() -> None:
+    code = (
+        "import sys; print('a'); sys.stdout.flush(); print('b\\rc', file=sys.stderr); "
+        "sys.stdout.buffer.write(b'\\xff end'); sys.exit(4)"
+    )
+    lines: list[str] = []
+    assert process.follow(python(code), lines.append) == 4
+    assert lines == ["a", "b", "c", "\N{REPLACEMENT CHARACTER} end"]
+
+
+def test_a_followed_program_ends_with_those_it_started(tmp_path: Path) -> None:
+    code = (
+        "import subprocess, sys, time\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        "print(child.pid, flush=True)\ntime.sleep(60)\n"
+    )
+    pids: list[int] = []
+
+    def stop(line: str) -> None:
+        pids.append(int(line))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        process.follow(python(code), stop)
+    (pid,) = pids
+    for _ in range(100):
+        if not running(pid):
+            break
+        time.sleep(0.1)
+    assert not running(pid)
+
+
+def running(pid: int) -> bool:
+    """Whether a process is there and no mere remainder of one."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
