@@ -200,7 +200,7 @@ class TarStream:
 
 
 def _header(block: bytes) -> Member:
-    if sum(block[:148]) + 8 * 0x20 + sum(block[156:]) != _number(block[148:156]):
+    if not _checksum_fits(block):
         raise TarError("a file header has a wrong checksum")
     name = block[:100].split(b"\0", 1)[0]
     if block[257:263] == b"ustar\0" and block[345]:
@@ -220,6 +220,17 @@ def _header(block: bytes) -> Member:
         link=decode_path(block[157:257].split(b"\0", 1)[0]),
         device=(_number(block[329:337]), _number(block[337:345])) if kind in "34" else (0, 0),
     )
+
+
+def _checksum_fits(block: bytes) -> bool:
+    return sum(block[:148]) + 8 * 0x20 + sum(block[156:]) == _number(block[148:156])
+
+
+def _is_header(block: bytes) -> bool:
+    try:
+        return len(block) == BLOCK and _checksum_fits(block)
+    except TarError:
+        return False
 
 
 def _number(raw: bytes) -> int:
@@ -254,8 +265,11 @@ def decompressed(file: BinaryIO) -> Readable:
 
     It must be seekable and at its beginning.
     """
-    magic = file.read(4)
+    start = file.read(BLOCK)
     file.seek(0)
+    if _is_header(start):  # it begins with a name, which may be any of the marks below
+        return file
+    magic = start[:4]
     if magic[:2] == b"\x1f\x8b":
         import gzip
 

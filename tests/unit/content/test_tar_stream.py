@@ -116,6 +116,18 @@ def test_decoders_are_chosen_by_the_first_bytes(encode: Callable[[bytes], bytes]
         assert [stream.read() for _ in stream] == [b"data" * 9999]
 
 
+@pytest.mark.parametrize(
+    "format", [tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT, None], ids=["gnu", "ustar", "v7"]
+)
+@pytest.mark.parametrize("name", [b"BZh9", b"\x1f\x8b\x08\x01", b"\x28\xb5\x2f\xfd", b"\x50\x2a\x4d\x18"])
+def test_a_name_that_looks_like_a_decoder_s_mark(name: bytes, format: int | None, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    data = tar([member(decode_path(name), b"data")], format or tarfile.USTAR_FORMAT)
+    path.write_bytes(data if format else _header(data, magic=bytes(8)) + data[512:])
+    with path.open("rb") as file:
+        assert [m.name for m in TarStream(tar_stream.decompressed(file))] == [decode_path(name)]
+
+
 def test_zstandard_in_several_frames(tmp_path: Path) -> None:
     data = tar([member("f", bytes(5000))])
     path = tmp_path / "a"
@@ -147,10 +159,10 @@ def test_bytes_that_are_no_archive() -> None:
         members(b"1" * 1024)
 
 
-def _header(**changes: bytes) -> bytes:
-    """A header with some fields replaced, and a right checksum."""
-    places = {"size": 124, "type": 156}
-    data = bytearray(tar([member("a")])[:512])
+def _header(archive: bytes = b"", **changes: bytes) -> bytes:
+    """The first header of ``archive`` with some fields replaced, and a right checksum."""
+    places = {"size": 124, "type": 156, "magic": 257}
+    data = bytearray((archive or tar([member("a")]))[:512])
     for field, value in changes.items():
         data[places[field] : places[field] + len(value)] = value
     data[148:156] = b" " * 8

@@ -49,7 +49,7 @@ def test_all_segments_together_are_the_image(a: list[Entry], b: list[Entry], c: 
     )  # fmt: skip
 
 
-@settings(max_examples=50, deadline=None, derandomize=True)
+@settings(max_examples=50, deadline=None)
 @given(trees(), trees())
 def test_layers_on_top_of_each_other_are_the_image(a: list[Entry], b: list[Entry]) -> None:
     a, b = _for_layers(a), _for_layers(b)
