@@ -13,6 +13,13 @@ keys, so that the file stays one that conda-lock, micromamba and pixi read:
     envpack.SUBDIR.base.glibc           2.31
     envpack.SUBDIR.requested            conda:numpy conda:scipy pip:rich     (sorted, space separated)
     envpack.variable.NAME               value set on activation
+    envpack.system_python               3.8, where the packages are for the base's own python
+    envpack.image.apt                   libgl1 libx11-6=2:1.6.9      what envpack.toml says, from here on
+    envpack.image.file.DESTINATION      sha256:… SOURCE
+    envpack.image.label.KEY             value
+    envpack.image.variable.NAME         value set on activation
+    envpack.image.post                  JSON: ["command", …]
+    envpack.image.runscript             text of a shell script
 
 Writing is the task of :mod:`envpack.locking.conda_lock`, which has conda-lock itself do it.
 """

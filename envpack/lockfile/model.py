@@ -10,17 +10,20 @@ from typing import Literal
 from envpack.entry import is_safe_path
 from envpack.errors import UsageError
 from envpack.image import Digest, Reference, parse_reference
+from envpack.image_settings import ImageSettings
 from envpack.platforms import PLATFORMS
 from envpack.spec import valid_name
 
 Manager = Literal["conda", "pip"]
 FORMAT = "1"
 KEY = "envpack."
+_IMAGE = "image."
 _GLIBC = re.compile(r"[0-9]+(\.[0-9]+)+\Z")
 _EPOCH = re.compile(r"[0-9]{1,10}\Z")
 # Ends up in shebangs and shell scripts, where conda itself cannot stand a space either.
 _PREFIX = re.compile(r"/[A-Za-z0-9._+/-]+\Z")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_PYTHON = re.compile(r"3\.[0-9]{1,2}\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,8 @@ class BuildPins:
     """Everything envpack adds to a lock, so that a build takes nothing from anywhere else.
 
     ``epoch`` is the image's date: the newest package timestamp in the lock, in seconds since 1970.
+    ``variables`` are the source's; ``settings`` is what the project's ``envpack.toml`` says.
+    ``system_python`` is the version (``3.11``) of the base's own python, where the packages are for that one.
     """
 
     name: str
@@ -79,6 +84,8 @@ class BuildPins:
     epoch: int
     platforms: Mapping[str, PlatformPin]
     variables: Mapping[str, str] = field(default_factory=dict)
+    settings: ImageSettings = field(default_factory=ImageSettings)
+    system_python: str | None = None
 
     def to_metadata(self) -> dict[str, str]:
         """The ``custom_metadata`` map that :meth:`from_metadata` reads back."""
@@ -95,6 +102,9 @@ class BuildPins:
             out[f"{KEY}{subdir}.requested"] = " ".join(pin.requested)
         for name, value in self.variables.items():
             out[f"{KEY}variable.{name}"] = value
+        if self.system_python is not None:
+            out[KEY + "system_python"] = self.system_python
+        out |= {f"{KEY}{_IMAGE}{key}": value for key, value in self.settings.to_metadata().items()}
         return dict(sorted(out.items()))
 
     @classmethod
@@ -122,7 +132,20 @@ class BuildPins:
         for name in variables:
             if not _VARIABLE.match(name):
                 raise ValueError(f"not the name of a variable: {name!r}")
-        return cls(valid_name(metadata[KEY + "name"]), prefix, epoch, pins, variables)
+        image = KEY + _IMAGE
+        settings = {k.removeprefix(image): v for k, v in metadata.items() if k.startswith(image)}
+        python = None
+        if KEY + "system_python" in metadata:
+            python = _matching(_PYTHON, metadata, KEY + "system_python")
+        return cls(
+            valid_name(metadata[KEY + "name"]),
+            prefix,
+            epoch,
+            pins,
+            variables,
+            ImageSettings.from_metadata(settings),
+            python,
+        )
 
 
 def valid_prefix(prefix: str) -> str:
