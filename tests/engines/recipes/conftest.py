@@ -22,7 +22,7 @@ from envpack import lockfile
 from envpack.lockfile import Lockfile
 from tests.conftest import Served
 from tests.engines.docker import Docker
-from tests.standins import base, index, miniforge, server
+from tests.standins import base, debian_root, index, miniforge, server
 from tests.standins import registry as docker_registry
 
 # What every distribution's image has, and something to download with, as Rocky Linux has.
@@ -73,6 +73,13 @@ def plain_registry() -> Iterator[Served]:
         docker_registry.push(url, "library/ubuntu", "20.04", layout)
         docker_registry.push(url, "condaforge/miniforge3", "latest", miniforge.image(layout))
         yield Served(url, layout)
+
+
+@pytest.fixture(scope="session")
+def apt_base(plain_registry: Served) -> str:
+    """The reference of a base image in which ``apt-get`` installs Debian's packages."""
+    docker_registry.push(plain_registry.url, "library/debian", "12", debian_root.image())
+    return f"{plain_registry.url.partition('//')[2]}/library/debian:12"
 
 
 @pytest.fixture(scope="session")
