@@ -36,7 +36,8 @@ class EnvSpec:
     """An environment as asked for.
 
     ``channels`` in order of priority; ``platforms`` are conda subdirs, empty where the source names none;
-    ``variables`` are set on activation; ``sources`` are the files it was read from.
+    ``variables`` are set on activation; ``sources`` are the files it was read from. With ``system_python``
+    the packages are for the python of the base image's distribution: there are no ``conda`` requirements.
     """
 
     name: str
@@ -47,6 +48,7 @@ class EnvSpec:
     platforms: tuple[str, ...] = ()
     variables: dict[str, str] = field(default_factory=dict)
     sources: tuple[Path, ...] = ()
+    system_python: bool = False
 
 
 def valid_name(name: str, where: Location | None = None) -> str:

@@ -34,10 +34,11 @@ class Choice:
     notes: tuple[str, ...] = ()
 
 
-def choose(needed: Needed, *, requested: str | None = None, today: date) -> Choice:
+def choose(needed: Needed, *, requested: str | None = None, family: str | None = None, today: date) -> Choice:
     """Pick the base image for the platforms that are the keys of ``needed``.
 
-    ``requested`` is the user's own choice (``--base``), which wins if it can. ``today`` tells whether a
+    ``requested`` is the user's own choice (``--base``), which wins if it can. Without one the image is of
+    the ``family``, if that is given. ``today`` tells whether a
     distribution's support has ended. Raises :class:`BaseImageError` when the image asked for does not
     exist for a platform or is too old, or when no image of the catalogue fits;
     :class:`envpack.errors.UsageError` when ``requested`` is not an image name.
@@ -45,7 +46,7 @@ def choose(needed: Needed, *, requested: str | None = None, today: date) -> Choi
     if requested is not None:
         return _requested(parse_reference(requested), needed, today)
     for image in catalog.load():
-        if _fits(image, needed):
+        if family in (None, image.family) and _fits(image, needed):
             return Choice(image.reference, image, f"{image}: {_because(needed)}", _notes(image, today))
     raise BaseImageError(
         "no known base image fits",

@@ -151,7 +151,9 @@ def envpack(context: click.Context) -> None:
 @click.option(
     "--prefix", default="/opt/env", show_default=True, help="The environment's folder in the image."
 )
-@click.option("--python", help="Python version for a source that names none (pip freeze), e.g. 3.11.")
+@click.option(
+    "--python", help="Python for a source that names none (pip freeze): 3.11, or system for the base's own."
+)
 @click.option(
     "--solver",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),

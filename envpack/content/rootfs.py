@@ -103,6 +103,26 @@ def glibc_version(layers: Sequence[Path]) -> str | None:
     return None
 
 
+def read_file(layers: Sequence[Path], path: str, limit: int = 1 << 16) -> bytes | None:
+    """The first ``limit`` bytes of the file at ``path`` (``etc/os-release``), links followed inside the root.
+
+    ``None`` where there is no such file. Raises :class:`IntegrityError` as :func:`entries` does.
+    """
+    node = _Tree.of(layers).resolve(path)
+    if node is None or node.data is None:
+        return None
+    layer, wanted = node.data
+    for number, _, tar in _members(layers[layer]):
+        if number == wanted:
+            data = b""
+            for chunk in tar.chunks():
+                data += chunk
+                if len(data) >= limit:
+                    break
+            return data[:limit]
+    return None
+
+
 @dataclass(slots=True)
 class _Tree:
     root: _Node = field(default_factory=lambda: _Node(-1, children={}))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,11 +17,11 @@ from envpack.ledger import Ledger
 from envpack.lockfile import BuildPins, Lockfile
 from envpack.locking import conda_lock, pip_solver, wheels
 from envpack.locking.external import ExternalSolver
-from envpack.locking.pip_solver import PipRecord
+from envpack.locking.pip_solver import PipRecord, Target
 from envpack.locking.solution import Solution, SolvedPackage
 from envpack.locking.solver import CondaRecord, CondaSolver, glibc_needed
 from envpack.progress import Progress, Quiet
-from envpack.spec import EnvSpec
+from envpack.spec import EnvSpec, Requirement
 
 __all__ = ["Solution", "SolvedPackage", "check", "solve", "write"]
 
@@ -35,28 +35,29 @@ def solve(
     ledger: Ledger,
     progress: Progress | None = None,
     solver: Path | None = None,
+    system_python: str | None = None,
 ) -> Solution:
     """Choose packages for every platform (conda subdirs) on a system with this ``glibc`` (``2.36``).
 
-    ``solver`` is a conda, mamba or micromamba to use in place of the solver in this process. Deviations go
-    into ``ledger``. Raises :class:`SolveError` (unknown names, conflicts, packages without a sha256),
-    :class:`BaseImageError` when only a newer ``glibc`` is missing,
-    :class:`NetworkError`, and :class:`ProgramError` for a ``solver`` that cannot be started.
+    ``solver`` is a conda, mamba or micromamba to use in place of the solver in this process.
+    ``system_python`` is the version (``3.8.10``) of the base image's own python, for a ``spec`` that wants
+    that one: no channel is asked then. Deviations go into ``ledger``. Raises :class:`SolveError` (unknown
+    names, conflicts, packages without a sha256), :class:`BaseImageError` when only a newer ``glibc`` is
+    missing, :class:`NetworkError`, and :class:`ProgramError` for a ``solver`` that cannot be started.
     """
     progress = progress or Quiet()
     wanted = tuple(sorted(set(platforms)))
     versions = {platform: glibc if isinstance(glibc, str) else glibc[platform] for platform in wanted}
-    asked = conda_lock.requirements(spec)
-    chosen: dict[str, tuple[CondaRecord, ...]] = {}
+    chosen: dict[str, tuple[CondaRecord, ...]] = dict.fromkeys(wanted, ())
     aims: dict[str, pip_solver.Target] = {}
     wheels_of: dict[str, tuple[PipRecord, ...]] = dict.fromkeys(wanted, ())
-    if solver is None:
-        embedded = CondaSolver(spec.channels, asked, config)
-        with progress.step("Reading the channels"):
-            embedded.check_names(wanted)
-        ask = embedded.solve
+    pip_requirements = spec.pip
+    if spec.system_python:
+        assert system_python is not None
+        aims = {p: Target(p, system_python, "", versions[p], system_python=True) for p in wanted}
+        pip_requirements = _with_pip(spec.pip)
     else:
-        ask = ExternalSolver(solver, spec.channels, asked, config).solve
+        ask = _conda_solver(spec, wanted, config, progress, solver)
 
     def conda(platform: str) -> tuple[CondaRecord, ...]:
         with progress.step(f"Solving conda packages for {platform}"):
@@ -68,12 +69,12 @@ def solve(
     def pip(platform: str) -> tuple[PipRecord, ...]:
         with progress.step(f"Solving pip packages for {platform}"):
             wheels_of[platform] = pip_solver.solve(
-                spec.pip, spec.pip_options, chosen[platform], aims[platform], ledger
+                pip_requirements, spec.pip_options, chosen[platform], aims[platform], ledger
             )
         return wheels_of[platform]
 
     with _temporary_files():
-        lock = conda_lock.make_lock(spec, wanted, conda, pip)
+        lock = conda_lock.make_lock(spec, wanted, None if spec.system_python else conda, pip)
     urls = {(p.platform, p.manager, p.name): p.url for p in lock.package}
     packages = [
         _from_conda(record, platform, urls[platform, "conda", record.name])
@@ -116,6 +117,8 @@ def check(lock: Lockfile, spec: EnvSpec, platforms: Sequence[str]) -> None:
     if lock.pins is None:
         problems.append(Problem("the lock was not written by envpack: it names no base image"))
     else:
+        if (lock.pins.system_python is not None) != spec.system_python:
+            problems.append(Problem("the lock is for another python: conda's or the base image's own"))
         if lock.pins.name != spec.name:
             problems.append(Problem(f"the name has changed from {lock.pins.name} to {spec.name}"))
         if dict(lock.pins.variables) != spec.variables:
@@ -124,6 +127,29 @@ def check(lock: Lockfile, spec: EnvSpec, platforms: Sequence[str]) -> None:
         raise CheckFailed(
             "the lock no longer answers its source", problems=problems, hint="Run `envpack lock`."
         )
+
+
+def _conda_solver(
+    spec: EnvSpec, platforms: Sequence[str], config: Config, progress: Progress, program: Path | None
+) -> Callable[[str, str], tuple[CondaRecord, ...]]:
+    """What gives the conda packages for a platform and a glibc: ``program``, or the solver in here."""
+    asked = conda_lock.requirements(spec)
+    if program is not None:
+        return ExternalSolver(program, spec.channels, asked, config).solve
+    embedded = CondaSolver(spec.channels, asked, config)
+    with progress.step("Reading the channels"):
+        embedded.check_names(platforms)
+    return embedded.solve
+
+
+def _with_pip(requirements: tuple[Requirement, ...]) -> tuple[Requirement, ...]:
+    """``requirements`` and the pip that will install them: a distribution's is too old for many wheels.
+
+    pip knows the wheels for glibc 2.18 and newer (``manylinux_2_28``) since 20.3; Ubuntu 20.04 has 20.0.
+    """
+    if any(canonicalize_name(Pep508(r.text).name) == "pip" for r in requirements):
+        return requirements
+    return (*requirements, Requirement("pip"))
 
 
 @contextmanager

@@ -37,8 +37,8 @@ PipSolve = Callable[[str], tuple[PipRecord, ...]]
 
 
 def requirements(spec: EnvSpec) -> tuple[Requirement, ...]:
-    """The match specs to solve: those of ``spec``, and ``pip`` where it has pip requirements."""
-    return (*spec.conda, Requirement("pip")) if spec.pip else spec.conda
+    """The match specs to solve: those of ``spec``, and ``pip`` where conda's python gets pip's packages."""
+    return (*spec.conda, Requirement("pip")) if spec.pip and not spec.system_python else spec.conda
 
 
 def content_hash(spec: EnvSpec, platforms: Sequence[str]) -> dict[str, str]:
@@ -52,16 +52,17 @@ def content_hash(spec: EnvSpec, platforms: Sequence[str]) -> dict[str, str]:
 def make_lock(
     spec: EnvSpec,
     platforms: Sequence[str],
-    solve_conda: CondaSolve,
+    solve_conda: CondaSolve | None,
     solve_pip: PipSolve,
 ) -> CondaLockfile:
     """Have conda-lock make the lock of ``spec`` with these two solvers, which are given a platform.
 
+    Without ``solve_conda`` there are no conda packages, python among them.
     Raises what they raise, and :class:`SolveError` for packages that conda-lock cannot write down.
     """
     from conda_lock.conda_lock import create_lockfile_from_spec
 
-    with _default_virtual_packages() as virtual, _solvers(solve_conda, solve_pip):
+    with _default_virtual_packages() as virtual, _solvers(solve_conda or _no_conda, solve_pip):
         try:
             lock = create_lockfile_from_spec(
                 conda="conda",
@@ -74,7 +75,19 @@ def make_lock(
             raise SolveError(
                 "conda-lock cannot write down the solution", why=f"{type(error).__name__}: {error}"
             ) from error
+    if solve_conda is None:
+        return lock.model_copy(update={"package": [p for p in lock.package if p.manager == "pip"]})
     return lock
+
+
+def _no_conda(platform: str) -> tuple[CondaRecord, ...]:
+    """A python that is nowhere, for locks without conda; :func:`make_lock` takes it out again.
+
+    conda-lock refuses pip requirements without a python among the conda packages ("Got pip specs without
+    Python"). It asks its version for its own pip solver only, which is replaced.
+    """
+    url = f"https://conda.invalid/{platform}/python-3-0.conda"
+    return (CondaRecord("python", "3", "0", url, None, "0" * 64, None, None, ()),)
 
 
 def render(lock: CondaLockfile, path: Path, sources: Sequence[Path], metadata: Mapping[str, str]) -> bytes:
@@ -91,13 +104,18 @@ def render(lock: CondaLockfile, path: Path, sources: Sequence[Path], metadata: M
     with tempfile.TemporaryDirectory(prefix="envpack-lock-") as temporary:
         written = Path(temporary) / path.name
         write_conda_lock_file(final, written, metadata_choices=None, include_help_text=False)
-        return _HEADER.format(name=path.name).encode() + written.read_bytes()
+        header = _HEADER if any(p.manager == "conda" for p in final.package) else _HEADER_WITHOUT_CONDA
+        return header.format(name=path.name).encode() + written.read_bytes()
 
 
 _HEADER = """\
 # Written by envpack, in the format of conda-lock. Do not edit: change the source and run `envpack lock`.
 #   envpack build                              one container image of it
 #   conda-lock install -n NAME {name}
+"""
+_HEADER_WITHOUT_CONDA = """\
+# Written by envpack, in the format of conda-lock. Do not edit: change the source and run `envpack lock`.
+# The packages are pip's, for the python of the base image's distribution.
 """
 
 
@@ -147,7 +165,7 @@ def _dependencies(spec: EnvSpec, platform: str) -> list[Dependency]:
             found[dependency.manager, dependency.name] = dependency
     if problems:
         raise SolveError("conda-lock cannot read all requirements", problems=problems)
-    if spec.pip:
+    if spec.pip and not spec.system_python:
         pip = VersionedDependency(name="pip", manager="conda", category="main", version="*")
         found["conda", "pip"] = pip
     return list(found.values())

@@ -56,12 +56,16 @@ class PipRecord:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What the wheels shall run on: the locked python and the system it runs on."""
+    """What the wheels shall run on: a python and the system it runs on.
+
+    ``system_python``: it is the base image's own, and there is no conda to ask.
+    """
 
     platform: str
     python: str
     threaded: str
     glibc: str
+    system_python: bool = False
 
     @property
     def glibc_pair(self) -> tuple[int, int]:
@@ -73,6 +77,13 @@ class Target:
     def machine(self) -> str:
         """What ``uname -m`` prints there."""
         return _platforms.get(self.platform).machine
+
+    @property
+    def remedy(self) -> str:
+        """What to do about a package that cannot be had for this target."""
+        if self.system_python:
+            return "Ask for another version, or choose a base image with another python (--base)."
+        return "Ask conda for these packages, or for another version or python."
 
 
 def target(platform: str, records: Sequence[CondaRecord], glibc: str) -> Target:
@@ -104,7 +115,7 @@ def solve(
         raise SolveError(
             f"pip requirements cannot be resolved for {aim.platform}",
             why="uv knows no such platform",
-            hint="Ask conda for these packages.",
+            hint="Lock for others." if aim.system_python else "Ask conda for these packages.",
         )
     given = stubs.from_conda(records)
     with tempfile.TemporaryDirectory(prefix="envpack-pip-") as name:
@@ -141,7 +152,8 @@ def _all_failures(
     uv stops at the first requirement that nothing can meet: leave that out and ask again, as long as it
     names another one.
     """
-    first = failure(said, requirements, given, aim.python, aim.platform)
+    told = {"python": aim.python, "platform": aim.platform, "remedy": aim.remedy}
+    first = failure(said, requirements, given, **told)
     problems = list(first.problems)
     blamed = {p.where for p in problems if p.where is not None}
     for _ in range(MAX_ROUNDS):
@@ -151,7 +163,7 @@ def _all_failures(
         code, said = _compile(folder, left, options, aim)
         if code == 0:
             break
-        found = failure(said, left, given, aim.python, aim.platform).problems
+        found = failure(said, left, given, **told).problems
         places = {p.where for p in found if p.where is not None}
         if not places:
             break
@@ -245,7 +257,7 @@ def _chosen(data: Mapping[str, Any], given: Mapping[str, str], aim: Target) -> t
         raise SolveError(
             "pip packages cannot be locked",
             problems=problems,
-            hint="Ask conda for them, or for another version.",
+            hint=aim.remedy,
         )
     return tuple(sorted(records, key=lambda record: record.name))
 

@@ -40,12 +40,19 @@ def extras_not_there(said: str) -> list[tuple[str, str]]:
 
 
 def failure(
-    said: str, requirements: Sequence[Requirement], given: Mapping[str, str], python: str, platform: str
+    said: str,
+    requirements: Sequence[Requirement],
+    given: Mapping[str, str],
+    *,
+    python: str,
+    platform: str,
+    remedy: str,
 ) -> SolveError | NetworkError:
     """What uv ``said`` as an error: by cause, and without the paths of stand-in wheels.
 
-    ``given`` are the names and versions that conda gives. The problems of a :class:`SolveError` are the
-    packages to blame, with their places where they were asked for directly.
+    ``given`` are the names and versions that conda gives, ``remedy`` is what to do about packages that
+    cannot be had. The problems of a :class:`SolveError` are the packages to blame, with their places where
+    they were asked for directly.
     """
     text = _STUB.sub(lambda match: match["name"], said)
     if any(mark in text for mark in _NETWORK):
@@ -58,8 +65,8 @@ def failure(
     named = [name for name in given if re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", why)]
     why += "".join(f"\n{name} {given[name]} is conda's choice" for name in named)
     hint = "Relax one of the versions named here."
-    if problems:
-        hint = "Ask conda for these packages, or for another version or python."
+    if problems or "Python version" in why:
+        hint = remedy
     return SolveError(
         f"the pip requirements cannot be met on {platform}", problems=problems, why=why, hint=hint
     )

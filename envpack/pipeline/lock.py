@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from envpack import atomic, lockfile
 from envpack.cache import Cache
 from envpack.config import Config
-from envpack.errors import BaseImageError, SolveError, SourceError
+from envpack.errors import BaseImageError, SolveError, SourceError, UsageError
 from envpack.image import parse_reference
 from envpack.ledger import Action, Ledger
 from envpack.lockfile import BasePin, BuildPins, PlatformPin, valid_prefix
@@ -116,13 +116,14 @@ def lock(
     """Resolve ``source`` (see :func:`envpack.sources.read`) and write ``lockfiles/NAME.conda-lock.yml``.
 
     ``platforms`` are conda subdirs (default: the source's Linux ones, else ``linux-64``); ``base`` an image
-    name (default: chosen); ``prefix`` the environment's absolute path in the image; ``solver`` a conda,
-    mamba or micromamba to use instead of the built-in one; ``today`` decides what is said about the base
+    name (default: chosen); ``prefix`` the environment's absolute path in the image; ``python`` a version,
+    or ``system`` for the base image's own; ``solver`` a conda, mamba or micromamba to use instead of the
+    built-in one; ``today`` decides what is said about the base
     image's support. Raises :class:`SourceError`, :class:`SolveError`, :class:`BaseImageError`,
     :class:`NetworkError`, :class:`OutputError`, :class:`UsageError` as the names say.
     """
     from envpack import locking, sources
-    from envpack.bases import choose
+    from envpack.bases import choose, distribution
     from envpack.bases.registry import Registry
     from envpack.download import Downloader
     from envpack.recipes.validation import variable_problems
@@ -137,6 +138,10 @@ def lock(
             problems=problems,
             hint="Remove them from variables in the environment file.",
         )
+    if spec.system_python and solver is not None:
+        raise UsageError(
+            "there are no conda packages to solve with --python system", hint="Leave --solver out."
+        )
     subdirs = _platforms(spec, platforms, ledger)
     today = today or datetime.datetime.now(datetime.timezone.utc).date()
     path = lock_path(directory, spec.name)
@@ -145,17 +150,23 @@ def lock(
     cache.prepare()
     with Downloader(config, progress) as downloader:
         images = _BaseImages(Registry(config, downloader, cache))
+        asked, family, python_there = base, None, None
+        if spec.system_python:
+            family = distribution.FAMILY
+            asked = base or str(choose.choose(dict.fromkeys(subdirs), family=family, today=today).reference)
+            python_there = images.python(asked, subdirs)
         solution = locking.solve(
             spec,
             platforms=subdirs,
-            glibc=images.offered(base, subdirs),
+            glibc=images.offered(asked, subdirs),
             config=config,
             ledger=ledger,
             progress=progress,
             solver=solver,
+            system_python=python_there,
         )
         needed = {subdir: solution.glibc.get(subdir) for subdir in subdirs}
-        choice = choose.choose(needed, requested=base, today=today)
+        choice = choose.choose(needed, requested=base, family=family, today=today)
         pins = BuildPins(
             name=spec.name,
             prefix=prefix,
@@ -165,10 +176,12 @@ def lock(
                 for subdir in subdirs
             },
             variables=spec.variables,
+            system_python=python_there and python_there.rpartition(".")[0],
         )
     before = path.read_bytes() if path.is_file() else None
     locking.write(solution, pins, path)
-    because = "; ".join([choice.reason, *choice.notes])
+    own = [f"its own python is {pins.system_python}"] if pins.system_python else []
+    because = "; ".join([choice.reason, *own, *choice.notes])
     return Locked(spec.name, path, before != path.read_bytes(), because, _summary(solution))
 
 
@@ -228,6 +241,24 @@ class _BaseImages:
         glibc = choice.known.glibc if choice.known else self._read_glibc(name, subdir)
         choose.check_glibc(choice.reference, glibc, subdir, needed)
         return BasePin(choice.reference, self._resolve(name, get_platform(subdir)).digest, glibc)
+
+    def python(self, name: str, subdirs: Sequence[str]) -> str:
+        """The version of the python that the image's distribution has, the same on all platforms."""
+        from envpack.bases import distribution
+        from envpack.content import rootfs
+
+        found = {}
+        for subdir in subdirs:
+            layers = self._registry.pull(self._resolve(name, get_platform(subdir)))
+            text = rootfs.read_file(layers, distribution.OS_RELEASE)
+            found[subdir] = distribution.identify(text, parse_reference(name).familiar)
+        if len(set(found.values())) > 1:
+            raise BaseImageError(
+                f"{name} is another distribution on each platform",
+                why=", ".join(f"{known} on {subdir}" for subdir, known in found.items()),
+                hint="Lock one platform at a time, or name another base (--base).",
+            )
+        return found[subdirs[0]].python
 
     def _resolve(self, name: str, platform: Platform) -> Manifest:
         reference = parse_reference(name)

@@ -10,7 +10,7 @@ import os
 import re
 from pathlib import Path
 
-from envpack.errors import SourceError
+from envpack.errors import SourceError, UsageError
 from envpack.ledger import Action, Ledger
 from envpack.sources import environment_yml, pip_freeze
 from envpack.sources.text import decode, read_text
@@ -35,8 +35,9 @@ def read(
 
     ``source`` is a file, relative to ``directory``; ``"-"`` for ``stdin``; ``None`` for the
     ``environment.yml`` of ``directory``. ``name`` replaces the source's own name; ``python`` is the version
-    for a source that names none (``3.11``). Whatever was guessed or dropped goes into ``ledger``. Raises
-    :class:`SourceError` with every problem, :class:`UsageError` for a wrong ``python``.
+    for a source that names none (``3.11``), or ``system`` for the base image's own. Whatever was guessed or
+    dropped goes into ``ledger``. Raises :class:`SourceError` with every problem, :class:`UsageError` for a
+    wrong ``python``.
     """
     if source == STDIN:
         if not stdin or not stdin.strip():
@@ -50,6 +51,12 @@ def read(
         text = read_text(path, shown)
     folder = _folder_name((path.parent if path else directory).resolve().name)
     if _is_environment(path, text):
+        if python == pip_freeze.SYSTEM:
+            raise UsageError(
+                f"{shown} cannot be installed on the base image's own python",
+                why="its packages are conda's, which are made for conda's python",
+                hint="Leave --python system out, or give a list for pip: requirements.txt, or pip freeze.",
+            )
         return environment_yml.read(
             text, shown=shown, path=path, directory=directory, name=name, folder=folder, ledger=ledger
         )
