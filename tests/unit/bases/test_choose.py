@@ -133,3 +133,13 @@ def test_the_rule(minor: dict[str, int | None]) -> None:
     assert choose.choose(needed, today=TODAY).known == fitting[0]
     name = fitting[-1].reference.familiar
     assert choose.choose(needed, requested=name, today=TODAY).reference == parse_reference(name)
+
+
+def test_of_a_family(monkeypatch: pytest.MonkeyPatch) -> None:
+    rocky_first = sorted(catalog.load(), key=lambda image: image.family != "rhel")
+    monkeypatch.setattr(catalog, "load", lambda: rocky_first)
+    needed = {"linux-64": ("2.31", "numpy")}
+    assert choose.choose(needed, today=TODAY).reference.familiar == "rockylinux:9"
+    assert choose.choose(needed, family="debian", today=TODAY).reference.familiar == "ubuntu:20.04"
+    requested = choose.choose(needed, requested="rockylinux:9", family="debian", today=TODAY)
+    assert requested.reference.familiar == "rockylinux:9"

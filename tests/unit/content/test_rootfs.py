@@ -263,6 +263,24 @@ def test_no_glibc(tmp_path: Path, members: Members) -> None:
     assert rootfs.glibc_version([layer(tmp_path / "a", *members)]) is None
 
 
+def test_one_file_through_links_and_layers(tmp_path: Path) -> None:
+    lower = layer(
+        tmp_path / "a",
+        folder("etc"),
+        symlink("etc/os-release", "../usr/lib/os-release"),
+        member("usr/lib/os-release", b"old"),
+        member("usr/lib/other", b"other"),
+    )
+    upper = layer(tmp_path / "b", member("usr/lib/more", b"more"), member("usr/lib/os-release", b"new"))
+    assert rootfs.read_file([lower], "etc/os-release") == b"old"
+    assert rootfs.read_file([lower, upper], "etc/os-release") == b"new"
+    assert rootfs.read_file([lower, upper], "etc/os-release", limit=2) == b"ne"
+    assert rootfs.read_file([lower], "etc/nothing") is None
+    assert rootfs.read_file([lower], "etc") is None
+    gone = layer(tmp_path / "c", member("usr/lib/.wh.os-release", b""))
+    assert rootfs.read_file([lower, upper, gone], "etc/os-release") is None
+
+
 def test_files_come_last_and_in_the_order_of_the_archives(tmp_path: Path) -> None:
     lower = layer(tmp_path / "a", member("z", b"1"), folder("d"), member("a", b"1"), symlink("s", "z"))
     upper = layer(tmp_path / "b", member("m", b"1"), folder("c"))

@@ -59,6 +59,25 @@ def test_a_python_version_that_is_none(tmp_path: Path, python: str) -> None:
         read("-", directory=tmp_path, stdin=FREEZE.encode(), name="n", python=python, ledger=Ledger())
 
 
+def test_the_python_of_the_base_image(tmp_path: Path) -> None:
+    ledger = Ledger()
+    spec = read("-", directory=tmp_path, stdin=FREEZE.encode(), name="n", python="system", ledger=ledger)
+    assert spec.system_python
+    assert (spec.conda, spec.channels) == ((), ())
+    assert [r.text for r in spec.pip] == ["numpy==1.26.4", "rich==13.7.0"]
+    assert not list(ledger)
+    spec = read("-", directory=tmp_path, stdin=FREEZE.encode(), name="n", python="3.11", ledger=ledger)
+    assert not spec.system_python
+
+
+def test_conda_packages_are_not_for_the_python_of_the_base_image(tmp_path: Path) -> None:
+    (tmp_path / "environment.yml").write_text(YAML, "utf-8")
+    with pytest.raises(UsageError, match="cannot be installed on the base image's own python") as caught:
+        read(None, directory=tmp_path, python="system", ledger=Ledger())
+    assert "conda" in (caught.value.why or "")
+    assert caught.value.hint
+
+
 @pytest.mark.parametrize("stdin", [None, b"", b" \n"])
 def test_nothing_on_standard_input(tmp_path: Path, stdin: bytes | None) -> None:
     with pytest.raises(SourceError, match="nothing came on standard input"):
