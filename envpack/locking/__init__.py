@@ -55,7 +55,9 @@ def solve(
     if spec.system_python:
         assert system_python is not None
         aims = {p: Target(p, system_python, "", versions[p], system_python=True) for p in wanted}
-        pip_requirements = _with_pip(spec.pip)
+        # What installs the others: a distribution's is too old for many wheels. pip knows those for glibc
+        # 2.18 and newer (manylinux_2_28) since 20.3, and Ubuntu 20.04 has 20.0.
+        pip_requirements = (Requirement("pip"), *spec.pip)
     else:
         ask = _conda_solver(spec, wanted, config, progress, solver)
 
@@ -140,16 +142,6 @@ def _conda_solver(
     with progress.step("Reading the channels"):
         embedded.check_names(platforms)
     return embedded.solve
-
-
-def _with_pip(requirements: tuple[Requirement, ...]) -> tuple[Requirement, ...]:
-    """``requirements`` and the pip that will install them: a distribution's is too old for many wheels.
-
-    pip knows the wheels for glibc 2.18 and newer (``manylinux_2_28``) since 20.3; Ubuntu 20.04 has 20.0.
-    """
-    if any(canonicalize_name(Pep508(r.text).name) == "pip" for r in requirements):
-        return requirements
-    return (*requirements, Requirement("pip"))
 
 
 @contextmanager
