@@ -38,6 +38,8 @@ class EnvSpec:
     ``channels`` in order of priority; ``platforms`` are conda subdirs, empty where the source names none;
     ``variables`` are set on activation; ``sources`` are the files it was read from. With ``system_python``
     the packages are for the python of the base image's distribution: there are no ``conda`` requirements.
+    ``asked`` are the tokens (``conda:NAME``, ``pip:NAME``) of what somebody asked for, ``None`` for all: a
+    source that lists what is installed may know what was only pulled in.
     """
 
     name: str
@@ -49,6 +51,7 @@ class EnvSpec:
     variables: dict[str, str] = field(default_factory=dict)
     sources: tuple[Path, ...] = ()
     system_python: bool = False
+    asked: frozenset[str] | None = None
 
 
 def valid_name(name: str, where: Location | None = None) -> str:

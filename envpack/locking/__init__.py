@@ -23,7 +23,7 @@ from envpack.locking.solver import CondaRecord, CondaSolver, glibc_needed
 from envpack.progress import Progress, Quiet
 from envpack.spec import EnvSpec, Requirement
 
-__all__ = ["Solution", "SolvedPackage", "check", "solve", "write"]
+__all__ = ["Solution", "SolvedPackage", "check", "rewrite", "solve", "write"]
 
 
 def solve(
@@ -99,13 +99,20 @@ def write(solution: Solution, pins: BuildPins, path: Path) -> None:
     atomic.write(path, data)
 
 
-def check(lock: Lockfile, spec: EnvSpec, platforms: Sequence[str]) -> None:
-    """See whether ``lock`` still answers ``spec``; asks no network.
+def rewrite(path: Path, pins: BuildPins) -> None:
+    """Write the lock that is at ``path`` with other ``pins``. Raises :class:`OutputError`."""
+    with _temporary_files():
+        data = conda_lock.with_metadata(path, pins.to_metadata())
+    atomic.write(path, data)
+
+
+def check(lock: Lockfile, spec: EnvSpec, platforms: Sequence[str], found: Sequence[Problem] = ()) -> None:
+    """See whether ``lock`` still answers ``spec``; asks no network. ``found`` was found to differ already.
 
     Raises :class:`CheckFailed` with everything that has changed: requirements or channels (conda-lock's
     content hash), platforms, name and variables.
     """
-    problems = []
+    problems = list(found)
     wanted = sorted(set(platforms))
     if missing := sorted(set(wanted) - set(lock.platforms)):
         problems.append(Problem(f"the lock has nothing for {', '.join(missing)}"))
@@ -204,7 +211,8 @@ def _asked(spec: EnvSpec) -> dict[str, str]:
     from rattler import MatchSpec
 
     tokens = {f"conda:{MatchSpec(r.text).name.normalized}": r.text for r in spec.conda}
-    return tokens | {f"pip:{canonicalize_name(Pep508(r.text).name)}": r.text for r in spec.pip}
+    tokens |= {f"pip:{canonicalize_name(Pep508(r.text).name)}": r.text for r in spec.pip}
+    return {token: text for token, text in tokens.items() if spec.asked is None or token in spec.asked}
 
 
 def _requested(

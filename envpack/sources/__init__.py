@@ -1,7 +1,8 @@
-"""What the user has (an ``environment.yml``, a list for pip) becomes an :class:`~envpack.spec.EnvSpec`.
+"""What the user has (an ``environment.yml``, a list for pip, an environment itself) becomes an
+:class:`~envpack.spec.EnvSpec`.
 
 A reader is a module with one function ``read``. Which one reads a file is decided here, by its name or, where
-the name does not say, by its first lines.
+the name does not say, by its first lines; a folder is an environment.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from envpack.errors import SourceError, UsageError
 from envpack.ledger import Action, Ledger
-from envpack.sources import environment_yml, pip_freeze
+from envpack.sources import environment_yml, pip_freeze, prefix
 from envpack.sources.text import decode, read_text
 from envpack.spec import EnvSpec, valid_name
 
@@ -33,11 +34,11 @@ def read(
 ) -> EnvSpec:
     """Read what ``source`` asks for.
 
-    ``source`` is a file, relative to ``directory``; ``"-"`` for ``stdin``; ``None`` for the
-    ``environment.yml`` of ``directory``. ``name`` replaces the source's own name; ``python`` is the version
-    for a source that names none (``3.11``), or ``system`` for the base image's own. Whatever was guessed or
-    dropped goes into ``ledger``. Raises :class:`SourceError` with every problem, :class:`UsageError` for a
-    wrong ``python``.
+    ``source`` is a file, relative to ``directory``, or the folder of an environment or of a sandbox; ``"-"``
+    for ``stdin``; ``None`` for the ``environment.yml`` of ``directory``. ``name`` replaces the source's own
+    name; ``python`` is the version for a source that names none (``3.11``), or ``system`` for the base
+    image's own. Whatever was guessed or dropped goes into ``ledger``. Raises :class:`SourceError` with every
+    problem, :class:`UsageError` for a wrong ``python``.
     """
     if source == STDIN:
         if not stdin or not stdin.strip():
@@ -48,15 +49,15 @@ def read(
     else:
         path = _default(directory) if source is None else directory / source
         shown = _shown(path, directory)
+        if source is not None and os.path.isdir(path):  # noqa: PTH112 is_dir() raises where it may not look
+            _refuse_system(python, shown)
+            return prefix.read(
+                path, shown=shown, name=name, folder=_folder_name(path.resolve().name), ledger=ledger
+            )
         text = read_text(path, shown)
     folder = _folder_name((path.parent if path else directory).resolve().name)
     if _is_environment(path, text):
-        if python == pip_freeze.SYSTEM:
-            raise UsageError(
-                f"{shown} cannot be installed on the base image's own python",
-                why="its packages are conda's, which are made for conda's python",
-                hint="Leave --python system out, or give a list for pip: requirements.txt, or pip freeze.",
-            )
+        _refuse_system(python, shown)
         return environment_yml.read(
             text, shown=shown, path=path, directory=directory, name=name, folder=folder, ledger=ledger
         )
@@ -106,6 +107,15 @@ def _is_environment(path: Path | None, text: str) -> bool:
     if path is not None and path.suffix.lower() in (".txt", ".in"):
         return False
     return _YAML_KEY.search(text) is not None
+
+
+def _refuse_system(python: str | None, shown: str) -> None:
+    if python == pip_freeze.SYSTEM:
+        raise UsageError(
+            f"{shown} cannot be installed on the base image's own python",
+            why="its packages are conda's, which are made for conda's python",
+            hint="Leave --python system out, or give a list for pip: requirements.txt, or pip freeze.",
+        )
 
 
 def _refuse_others(path: Path | None, text: str, shown: str) -> None:

@@ -1,0 +1,115 @@
+"""Files below a folder that somebody else filled: links are followed as from a root, never out of it."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from envpack.errors import Location, Problem, SourceError
+
+T = TypeVar("T")
+MAX_LINKS = 40  # as Linux
+
+
+class Rooted:
+    """The folder ``top``, whose paths are written as if it was ``/``; ``shown`` is what messages call it."""
+
+    def __init__(self, top: Path, shown: str) -> None:
+        self.top = top.resolve()
+        self.shown = shown
+
+    def at(self, path: str) -> Location:
+        """``path`` as messages name it; what cannot be printed is shown as U+FFFD."""
+        name = os.path.normpath(f"{self.shown}/{path}")
+        return Location("".join(letter if letter.isprintable() else "\ufffd" for letter in name))
+
+    def resolve(self, path: str) -> Path:
+        """Where ``path`` leads, which need not exist. Raises ``OSError`` for links that go round."""
+        done: list[str] = []
+        ahead = _parts(path)
+        links = 0
+        while ahead:
+            part = ahead.pop()
+            if part == "..":
+                del done[-1:]
+                continue
+            here = self.top.joinpath(*done, part)
+            try:
+                target = str(here.readlink())
+            except OSError:  # no link, or nothing
+                done.append(part)
+                continue
+            links += 1
+            if links > MAX_LINKS:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+            if target.startswith("/"):
+                done = []
+            ahead += _parts(target)
+        return self.top.joinpath(*done)
+
+    def has_folder(self, path: str) -> bool:
+        """Whether ``path`` is a folder."""
+        try:
+            return self.resolve(path).is_dir()
+        except OSError:
+            return False
+
+    def has(self, path: str) -> bool:
+        """Whether there is anything at ``path``."""
+        try:
+            return os.path.lexists(self.resolve(path))
+        except OSError:
+            return False
+
+    def names(self, path: str) -> list[str]:
+        """The names in the folder ``path``, sorted. Raises :class:`SourceError`."""
+        return self._told(path, lambda: sorted(os.listdir(self.resolve(path))))  # noqa: PTH208 as text
+
+    def read(self, path: str, limit: int) -> bytes:
+        """The bytes of the file ``path``. Raises :class:`SourceError`, also for more than ``limit``."""
+        return self._told(path, lambda: _read(self.resolve(path), limit))
+
+    def read_object(self, path: str, limit: int) -> dict[str, Any]:
+        """The JSON object in the file ``path``. Raises :class:`SourceError`."""
+        try:
+            found = json.loads(self.read(path, limit))
+        except (ValueError, RecursionError) as error:
+            why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+            raise SourceError("the file is not JSON", where=self.at(path), why=why) from None
+        if not isinstance(found, dict):
+            raise SourceError("the file is not a JSON object", where=self.at(path))
+        return found
+
+    def _told(self, path: str, work: Callable[[], T]) -> T:
+        try:
+            return work()
+        except OSError as error:
+            raise SourceError("cannot be read", where=self.at(path), why=error.strerror) from error
+
+
+def problem(error: SourceError) -> Problem:
+    """``error`` as one of several."""
+    return Problem(error.what, error.where, error.why, error.hint)
+
+
+def _parts(path: str) -> list[str]:
+    """The parts of ``path``, the first one last."""
+    return [part for part in reversed(path.split("/")) if part not in ("", ".")]
+
+
+def _read(path: Path, limit: int) -> bytes:
+    # A fifo would wait for a writer, a device would do whatever it does.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is not a file")
+    with os.fdopen(descriptor, "rb") as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, f"it is longer than {limit >> 20} MiB")
+    return data
