@@ -255,7 +255,7 @@ class _Reader:
                     label,
                     "conda's pip needs it: conda is asked for that version",
                     where=package.where,
-                    remedy="If conda-forge has no such version: pip install one that it has, or uninstall it.",
+                    remedy="If conda-forge has no such version, pip install one that it has, or none.",
                 )
                 self.conda.append(Requirement(f"{package.name} =={package.version}", package.where))
             else:

@@ -65,7 +65,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory, channel: Served) -> Ca
 
 def pip(prefix: Path, *arguments: str) -> None:
     """The environment's own pip."""
-    command = [prefix / "bin" / "python", "-m", "pip", *arguments]
+    command = [str(prefix / "bin" / "python"), "-m", "pip", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
