@@ -18,6 +18,7 @@ from envpack.errors import EnvpackError, Interrupted, OutputError, UsageError
 from envpack.ledger import Ledger
 from envpack.progress import Progress
 
+LABEL_HELP = "A label of the image, e.g. org.opencontainers.image.revision=$(git rev-parse HEAD)."
 PLATFORM_HELP = "Conda platform of the image, e.g. linux-64. May be given several times."
 
 
@@ -123,6 +124,14 @@ def _reporting(command: F) -> F:
     )
 
 
+def _labels(_context: click.Context, _option: click.Parameter, given: Sequence[str]) -> dict[str, str]:
+    """``--label KEY=VALUE`` as a mapping; what a label may be is checked with the rest of the recipe."""
+    for text in given:
+        if "=" not in text:
+            raise UsageError(f"--label {text!r} has no value", hint="Write --label KEY=VALUE.")
+    return dict(text.split("=", 1) for text in given)
+
+
 @click.group(
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -160,6 +169,9 @@ def envpack(context: click.Context) -> None:
     help="A conda, mamba or micromamba to solve with. Default: the built-in solver.",
 )
 @click.option(
+    "--keep", is_flag=True, help="Keep the locked packages; record anew what envpack.toml and variables say."
+)
+@click.option(
     "--check", is_flag=True, help="Write nothing; exit with 1 if the lock does not answer its source."
 )
 @_reporting
@@ -168,6 +180,7 @@ def lock(
     solver: Path | None,
     base: str | None,
     prefix: str,
+    keep: bool,
     check: bool,
     as_json: bool,
     quiet: bool,
@@ -175,8 +188,8 @@ def lock(
 ) -> None:
     """Resolve SOURCE into a lock: lockfiles/NAME.conda-lock.yml.
 
-    SOURCE is an environment.yml (default: the one in this folder), a requirements or `pip freeze` file, or -
-    for standard input.
+    SOURCE is an environment.yml (default: the one in this folder), a requirements or `pip freeze` file, - for
+    standard input, or the folder of an environment or of a sandbox: what is installed in it is locked.
     """
     from envpack import config, pipeline
 
@@ -199,6 +212,7 @@ def lock(
             base=base,
             prefix=prefix,
             solver=solver,
+            keep=keep,
             progress=progress,
             ledger=ledger,
         ),
@@ -212,13 +226,27 @@ def lock(
 @click.argument("name", required=False)
 @click.option("--platform", help="Conda platform of the image. Default: the lock's, or this machine's.")
 @click.option(
+    "--engine",
+    type=click.Choice(["native", "docker", "apptainer"]),
+    default="native",
+    show_default=True,
+    help="What builds it: envpack itself, or Docker or Apptainer from the recipe.",
+)
+@click.option(
     "--format",
     type=click.Choice(["sif", "oci", "docker"]),
-    default="sif",
-    show_default=True,
-    help="sif for Apptainer; oci and docker are one archive, for docker load, podman, skopeo and others.",
+    help="sif for Apptainer; oci and docker are one archive, for docker load, podman, skopeo and others. "
+    "Default: sif; with --engine docker the image stays in the daemon.",
 )
+@click.option("--sandbox", is_flag=True, help="A folder to work in, images/NAME.sandbox; needs Apptainer.")
 @click.option("--tag", help="Name of an oci or docker image, e.g. group/name:1.0. Default: NAME:latest.")
+@click.option("--push", is_flag=True, help="Push what --engine docker built to the registry of its tag.")
+@click.option("--label", "labels", multiple=True, callback=_labels, metavar="KEY=VALUE", help=LABEL_HELP)
+@click.option(
+    "--skip-link-scripts",
+    is_flag=True,
+    help="Leave out packages' link scripts, which the native engine refuses.",
+)
 @click.option(
     "--compression",
     type=click.Choice(["zstd", "gzip"]),
@@ -228,17 +256,22 @@ def lock(
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=click.Path(path_type=Path),
     help="The image file. Default: images/NAME.sif, images/NAME.oci.tar.",
 )
 @_reporting
-def build(name: str | None, as_json: bool, quiet: bool, **options: Any) -> None:
+def build(
+    name: str | None, format: str | None, sandbox: bool, as_json: bool, quiet: bool, **options: Any
+) -> None:
     """Build the image of a lock: images/NAME.sif, and its recipes in recipes/NAME.
 
     NAME is an environment's name or the path of a lock. Default: the only lock in lockfiles/.
     """
     from envpack import config, pipeline
 
+    if sandbox and format is not None:
+        raise UsageError("a sandbox is a folder and has no --format", hint="Leave one of them out.")
+    options["format"] = "sandbox" if sandbox else format
     settings, epoch = config.load(), _source_date_epoch()
     _report(
         lambda progress, ledger: pipeline.build(
@@ -253,8 +286,11 @@ def build(name: str | None, as_json: bool, quiet: bool, **options: Any) -> None:
 @envpack.command()
 @click.argument("name", required=False)
 @click.option("--platform", help="Conda platform of the image. Default: the lock's, or this machine's.")
+@click.option("--label", "labels", multiple=True, callback=_labels, metavar="KEY=VALUE", help=LABEL_HELP)
 @_reporting
-def recipe(name: str | None, platform: str | None, as_json: bool, quiet: bool) -> None:
+def recipe(
+    name: str | None, platform: str | None, labels: dict[str, str], as_json: bool, quiet: bool
+) -> None:
     """Write the recipes of a lock: recipes/NAME, for `docker build` and `apptainer build`.
 
     NAME is an environment's name or the path of a lock. Default: the only lock in lockfiles/.
@@ -263,8 +299,14 @@ def recipe(name: str | None, platform: str | None, as_json: bool, quiet: bool) -
 
     settings, epoch = config.load(), _source_date_epoch()
     _report(
-        lambda _progress, _ledger: pipeline.recipe(
-            name, directory=Path(), config=settings, platform=platform, epoch=epoch
+        lambda _progress, ledger: pipeline.recipe(
+            name,
+            directory=Path(),
+            config=settings,
+            platform=platform,
+            epoch=epoch,
+            labels=labels,
+            ledger=ledger,
         ),
         show.written,
         as_json=as_json,

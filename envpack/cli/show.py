@@ -90,10 +90,18 @@ def built(result: Built) -> None:
     if image.sha256 is not None:
         click.echo(f"sha256 {image.sha256}")
     click.echo(f"recipes for Docker and Apptainer in {result.recipes[0].parent}")
-    if image.reference is None:
-        click.echo(f"run python in it: envpack run {image.path} --version")
-    else:
+    if image.manifest is not None:
         click.echo(f"manifest {image.manifest}")
+    if image.daemon_id is not None and image.reference is not None:
+        click.echo(f"in Docker's daemon as {image.reference.familiar} ({image.daemon_id})")
+    if image.reference is None and image.size is None:
+        click.echo(f"work in it: apptainer shell --writable {image.path}")
+        click.echo(f"lock what it then holds: envpack lock {image.path} --name {result.name}")
+    elif image.reference is None or str(image.path).endswith(".sif"):
+        click.echo(f"run python in it: envpack run {image.path} --version")
+    elif image.path is None:
+        click.echo(f"run python in it: docker run --rm -it {image.reference.familiar}")
+    else:
         click.echo(f"load it as {image.reference.familiar}: docker load -i {image.path}")
 
 

@@ -95,11 +95,22 @@ def render(lock: CondaLockfile, path: Path, sources: Sequence[Path], metadata: M
 
     ``sources`` are recorded relative to the folder of ``path``, as conda-lock does.
     """
-    from conda_lock.lockfile import write_conda_lock_file
-
     final = lock.model_copy(deep=True)
     folder = path.parent.resolve()
     final.metadata.sources = [Path(os.path.relpath(s.resolve(), folder)).as_posix() for s in sources]
+    return _written(final, path, metadata)
+
+
+def with_metadata(path: Path, metadata: Mapping[str, str]) -> bytes:
+    """The bytes of the lock file at ``path`` with other custom ``metadata``."""
+    from conda_lock.lockfile import parse_conda_lock_file
+
+    return _written(parse_conda_lock_file(path), path, metadata)
+
+
+def _written(final: CondaLockfile, path: Path, metadata: Mapping[str, str]) -> bytes:
+    from conda_lock.lockfile import write_conda_lock_file
+
     final.metadata.custom_metadata = dict(metadata)
     with tempfile.TemporaryDirectory(prefix="envpack-lock-") as temporary:
         written = Path(temporary) / path.name

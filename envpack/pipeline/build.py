@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from envpack import atomic, lockfile
 from envpack.cache import Cache
 from envpack.config import Config
-from envpack.engines import Image
+from envpack.engines import Engine, Image
 from envpack.ledger import Ledger
-from envpack.pipeline.image_format import SUFFIXES, Compression, Format, writer
-from envpack.pipeline.project import find_lock, image_path, recipe_folder
+from envpack.lockfile import Lockfile
+from envpack.pipeline.project import find_lock, recipe_folder
 from envpack.pipeline.recipe import recipe_of, write_files
+from envpack.pipeline.settings import check_settings
+from envpack.pipeline.target import Compression, EngineName, Format, Target, target
 from envpack.progress import Progress, Quiet
+from envpack.recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,42 +58,101 @@ def build(
     directory: Path,
     config: Config,
     platform: str | None = None,
-    format: Format = "sif",
+    engine: EngineName = "native",
+    format: Format | None = None,
     tag: str | None = None,
+    push: bool = False,
     compression: Compression | None = None,
     level: int | None = None,
     output: Path | None = None,
+    labels: Mapping[str, str] | None = None,
+    skip_link_scripts: bool = False,
     epoch: int | None = None,
     progress: Progress | None = None,
     ledger: Ledger | None = None,
 ) -> Built:
-    """Build the image of a lock with the native engine, and write its recipes.
+    """Build the image of a lock, and write its recipes, which are what Docker and Apptainer build from.
 
     ``name`` is an environment's name or a lock's path; ``epoch`` (seconds since 1970) replaces the lock's
-    date in the image; ``tag``, ``compression`` and ``level`` are explained at
-    :func:`envpack.pipeline.image_format.writer`. Raises :class:`LockError` when the lock is absent or not of
-    ``envpack lock``, :class:`NetworkError`, :class:`IntegrityError`, :class:`OutputError` and
-    :class:`BaseImageError` as the names say.
-    """
-    from envpack.bases.registry import Registry
-    from envpack.download import Downloader
-    from envpack.engines.native import NativeEngine
+    date in the image; ``labels`` are added to those of the project. ``engine``, ``format``, ``tag``,
+    ``compression``, ``level`` and ``output`` are explained at :func:`envpack.pipeline.target.target`;
+    ``push`` sends Docker's image to its registry. ``skip_link_scripts`` leaves out packages' link scripts,
+    which the native engine refuses else.
 
+    Raises :class:`LockError` when the lock is absent, not of ``envpack lock``, or not what the project says
+    by now; :class:`EngineError` for what the engine cannot do, or did not; :class:`NetworkError`,
+    :class:`IntegrityError`, :class:`OutputError`, :class:`BaseImageError` and :class:`UsageError` as the
+    names say.
+    """
     progress = progress or Quiet()
     ledger = Ledger() if ledger is None else ledger
     path = find_lock(directory, name)
     lock = lockfile.read(path)
-    recipe = recipe_of(lock, path, platform, epoch, config)
+    recipe = recipe_of(lock, path, platform, epoch, config, labels)
     several = recipe.platform.subdir if len(lock.platforms) > 1 else None
-    output = output or image_path(directory, recipe.name, several, SUFFIXES[format])
-    image_writer = writer(format, compression, level, tag, recipe.name)
-    atomic.check(output)
-    atomic.check(recipe_folder(directory, recipe.name) / "Dockerfile")
+    wanted = target(
+        recipe.name, several, directory=directory, engine=engine, format=format, tag=tag, push=push,
+        compression=compression, level=level, output=output,
+    )  # fmt: skip
+    folder = recipe_folder(directory, recipe.name)
+    if wanted.format != "sandbox" and wanted.output is not None:
+        atomic.check(wanted.output)
+    atomic.check(folder / "Dockerfile")
+    check_settings(directory, recipe, ledger)
+    if engine == "native":
+        image = _native(wanted, lock, recipe, directory, config, skip_link_scripts, progress, ledger)
+        files = write_files(folder, image.recipe, lock, directory)
+    else:
+        files = write_files(folder, recipe, lock, directory)
+        image = _from_recipe(wanted, folder, config, progress).build(lock, recipe, wanted.output, ledger)
+    return Built(recipe.name, recipe.platform.subdir, image, files)
+
+
+def _native(
+    wanted: Target,
+    lock: Lockfile,
+    recipe: Recipe,
+    directory: Path,
+    config: Config,
+    skip_link_scripts: bool,
+    progress: Progress,
+    ledger: Ledger,
+) -> Image:
+    from envpack.bases.registry import Registry
+    from envpack.download import Downloader
+    from envpack.engines.native import NativeEngine
+
+    writer = wanted.writer()
     cache = Cache(config.cache)
     cache.prepare()
-    with Downloader(config, progress) as downloader:
+    with Downloader(config, progress) as downloader, cache.temporary() as folder:
         registry = Registry(config, downloader, cache)
-        engine = NativeEngine(cache, downloader, registry, progress, image_writer)
-        image = engine.build(lock, recipe, output, ledger)
-    files = write_files(recipe_folder(directory, recipe.name), image.recipe, lock)
-    return Built(recipe.name, recipe.platform.subdir, image, files)
+        engine = NativeEngine(
+            cache, downloader, registry, progress, writer,
+            project=directory, skip_link_scripts=skip_link_scripts,
+        )  # fmt: skip
+        if wanted.format != "sandbox" or wanted.output is None:
+            return engine.build(lock, recipe, wanted.output, ledger)
+        from envpack.engines.apptainer import sandbox
+
+        sandbox.check(wanted.output)
+        image = engine.build(lock, recipe, folder / f"{recipe.name}.sif", ledger)
+        return sandbox.unpack(image, wanted.output, progress)
+
+
+def _from_recipe(wanted: Target, folder: Path, config: Config, progress: Progress) -> Engine:
+    """An engine that builds from the recipe in ``folder``."""
+    if wanted.engine == "apptainer":
+        from envpack.engines.apptainer import ApptainerEngine
+
+        return ApptainerEngine(folder, progress, sandbox=wanted.format == "sandbox")
+    from envpack.engines.docker import DockerEngine
+
+    assert wanted.reference is not None
+    assert wanted.format != "sandbox"
+    cache = Cache(config.cache)
+    cache.prepare()
+    return DockerEngine(
+        folder, progress, format=wanted.format, reference=wanted.reference, push=wanted.push,
+        network=config.docker_network, cache=cache,
+    )  # fmt: skip

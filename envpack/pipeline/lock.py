@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from envpack.image import parse_reference
 from envpack.ledger import Action, Ledger
 from envpack.lockfile import BasePin, BuildPins, PlatformPin, valid_prefix
 from envpack.pipeline.project import lock_path
+from envpack.pipeline.settings import base_difference, differences, read_settings
 from envpack.platforms import DEFAULT_PLATFORM, PLATFORMS, Platform
 from envpack.platforms import get as get_platform
 from envpack.progress import Progress, Quiet
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from envpack.bases.manifest import Manifest
     from envpack.bases.registry import Registry
     from envpack.locking import Solution
+    from envpack.sources.envpack_toml import ProjectSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,7 @@ def lock(
     solver: Path | None = None,
     progress: Progress | None = None,
     ledger: Ledger | None = None,
+    keep: bool = False,
     today: datetime.date | None = None,
 ) -> Locked:
     """Resolve ``source`` (see :func:`envpack.sources.read`) and write ``lockfiles/NAME.conda-lock.yml``.
@@ -118,8 +121,12 @@ def lock(
     ``platforms`` are conda subdirs (default: the source's Linux ones, else ``linux-64``); ``base`` an image
     name (default: chosen); ``prefix`` the environment's absolute path in the image; ``python`` a version,
     or ``system`` for the base image's own; ``solver`` a conda, mamba or micromamba to use instead of the
-    built-in one; ``today`` decides what is said about the base
-    image's support. Raises :class:`SourceError`, :class:`SolveError`, :class:`BaseImageError`,
+    built-in one; ``today`` decides what is said about the base image's support. With ``keep`` packages and
+    base image stay those of the lock that is there, and only what the project's ``envpack.toml`` and the
+    variables say is recorded anew; nothing is asked of the network.
+
+    Raises :class:`CheckFailed` where that lock does not answer the source, :class:`SourceError`,
+    :class:`SolveError`, :class:`BaseImageError`,
     :class:`NetworkError`, :class:`OutputError`, :class:`UsageError` as the names say.
     """
     from envpack import locking, sources
@@ -132,6 +139,8 @@ def lock(
     ledger = Ledger() if ledger is None else ledger
     valid_prefix(prefix)
     spec = sources.read(source, directory=directory, stdin=stdin, name=name, python=python, ledger=ledger)
+    settings = read_settings(directory, prefix, ledger)
+    base = base or settings.base
     if problems := tuple(variable_problems(spec.variables)):
         raise SourceError(
             "the environment sets variables that an image cannot set",
@@ -146,6 +155,8 @@ def lock(
     today = today or datetime.datetime.now(datetime.timezone.utc).date()
     path = lock_path(directory, spec.name)
     atomic.check(path)
+    if keep:
+        return _kept(path, spec, subdirs, settings)
     cache = Cache(config.cache)
     cache.prepare()
     with Downloader(config, progress) as downloader:
@@ -176,6 +187,7 @@ def lock(
                 for subdir in subdirs
             },
             variables=spec.variables,
+            settings=settings.image,
             system_python=python_there and python_there.rpartition(".")[0],
         )
     before = path.read_bytes() if path.is_file() else None
@@ -205,8 +217,29 @@ def check(
     ledger = Ledger() if ledger is None else ledger
     spec = sources.read(source, directory=directory, stdin=stdin, name=name, python=python, ledger=ledger)
     path = lock_path(directory, spec.name)
-    locking.check(lockfile.read(path), spec, _platforms(spec, platforms, ledger))
+    lock = lockfile.read(path)
+    problems = []
+    if lock.pins is not None:
+        settings = read_settings(directory, lock.pins.prefix, ledger)
+        problems = [*differences(settings, lock.pins.settings), *base_difference(settings, lock.pins)]
+    locking.check(lock, spec, _platforms(spec, platforms, ledger), problems)
     return Checked(path)
+
+
+def _kept(path: Path, spec: EnvSpec, subdirs: Sequence[str], settings: ProjectSettings) -> Locked:
+    """The lock at ``path`` with new settings and variables."""
+    from envpack import locking
+
+    lock = lockfile.read(path)
+    kept = spec if lock.pins is None else replace(spec, variables=dict(lock.pins.variables))
+    problems = base_difference(settings, lock.pins) if lock.pins else []
+    locking.check(lock, kept, subdirs, problems)
+    assert lock.pins is not None  # as was just checked
+    before = path.read_bytes()
+    pins = replace(lock.pins, variables=spec.variables, settings=settings.image)
+    locking.rewrite(path, pins)
+    base = "; ".join(sorted({pin.base.reference.familiar for pin in pins.platforms.values()}))
+    return Locked(spec.name, path, before != path.read_bytes(), f"{base}: kept as it was locked", ())
 
 
 class _BaseImages:

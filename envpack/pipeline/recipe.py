@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,8 +11,10 @@ from envpack import atomic, lockfile
 from envpack.config import Config
 from envpack.errors import LockError, UsageError
 from envpack.image import Digest
+from envpack.ledger import Ledger
 from envpack.lockfile import BuildPins, Lockfile
 from envpack.pipeline.project import find_lock, recipe_folder
+from envpack.pipeline.settings import check_settings
 from envpack.platforms import get as get_platform
 from envpack.recipe import Recipe
 
@@ -42,6 +45,8 @@ def recipe(
     config: Config,
     platform: str | None = None,
     epoch: int | None = None,
+    labels: Mapping[str, str] | None = None,
+    ledger: Ledger | None = None,
 ) -> Written:
     """Write ``recipes/NAME/`` for a lock, without the network; parameters as of :func:`build`.
 
@@ -50,14 +55,22 @@ def recipe(
     """
     path = find_lock(directory, name)
     lock = lockfile.read(path)
-    made = recipe_of(lock, path, platform, epoch, config)
+    made = recipe_of(lock, path, platform, epoch, config, labels)
+    check_settings(directory, made, Ledger() if ledger is None else ledger)
     assert made.stages is not None
-    files = write_files(recipe_folder(directory, made.name), made, lock)
+    files = write_files(recipe_folder(directory, made.name), made, lock, directory)
     return Written(made.name, made.platform.subdir, made.stages.reason, files)
 
 
-def recipe_of(lock: Lockfile, path: Path, subdir: str | None, epoch: int | None, config: Config) -> Recipe:
-    """The recipe of the image of one platform of the lock at ``path``.
+def recipe_of(
+    lock: Lockfile,
+    path: Path,
+    subdir: str | None,
+    epoch: int | None,
+    config: Config,
+    more_labels: Mapping[str, str] | None = None,
+) -> Recipe:
+    """The recipe of the image of one platform of the lock at ``path``, with ``more_labels``.
 
     Raises :class:`LockError` when the lock does not say enough, :class:`ConfigError` for wrong pins.
     """
@@ -81,9 +94,12 @@ def recipe_of(lock: Lockfile, path: Path, subdir: str | None, epoch: int | None,
         base=base,
         prefix=pins.prefix,
         epoch=pins.epoch if epoch is None else epoch,
-        variables=pins.variables,
+        variables={**pins.variables, **pins.settings.variables},
+        labels={**pins.settings.labels, **(more_labels or {})},
         packages=_requested(pins, subdir, versions),
         stages=stages(base, platform, recipe_pins.load(config.pins)),
+        settings=pins.settings,
+        system_python=pins.system_python,
     )
     digest = Digest(f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}")
     return replace(recipe, labels=labels(recipe, digest))
@@ -112,8 +128,12 @@ def _platform(lock: Lockfile, path: Path, subdir: str | None) -> str:
     return subdir or lock.platforms[0]
 
 
-def write_files(folder: Path, recipe: Recipe, lock: Lockfile) -> tuple[Path, ...]:
-    """Write everything that ``docker build`` and ``apptainer build`` need into ``folder``."""
+def write_files(folder: Path, recipe: Recipe, lock: Lockfile, project: Path) -> tuple[Path, ...]:
+    """Write everything that ``docker build`` and ``apptainer build`` need into ``folder``.
+
+    ``project`` is the folder that the files which are copied into the image are in.
+    """
+    from envpack.content import project_files
     from envpack.engines.native.order import link_order
     from envpack.recipes import activation, apptainer_def, dockerfile, installation, package_files
 
@@ -129,6 +149,17 @@ def write_files(folder: Path, recipe: Recipe, lock: Lockfile) -> tuple[Path, ...
     if from_pip:
         texts[package_files.REQUIREMENTS] = package_files.requirements(from_pip)
         texts[package_files.WHEELS] = package_files.wheels(from_pip)
+    if recipe.settings.apt:
+        texts[installation.APT_PACKAGES] = "".join(f"{package}\n" for package in recipe.settings.apt)
+    if recipe.settings.post:
+        texts[installation.POST] = activation.post(recipe)
+    if (runscript := activation.runscript(recipe)) is not None:
+        texts["runscript.sh"] = runscript
     for filename, text in texts.items():
         atomic.write(folder / filename, text.encode())
-    return tuple(folder / filename for filename in texts)
+        # Whatever the umask: some of them get into images, where everybody must be able to read them.
+        (folder / filename).chmod(0o644)
+    written = [folder / filename for filename in texts]
+    if project_files.copy(project, recipe.settings.files, folder / installation.FILES):
+        written.append(folder / installation.FILES)
+    return tuple(written)

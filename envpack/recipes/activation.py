@@ -16,8 +16,10 @@ from envpack.recipes import quoting, validation
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ENTRYPOINT = "/usr/local/bin/entrypoint.sh"
-# By its interpreter, so that it need not be executable where recipes are kept.
+RUNSCRIPT = "/usr/local/bin/runscript.sh"
+# By their interpreter, so that they need not be executable where recipes are kept.
 ENTRYPOINT_COMMAND = ("/bin/sh", ENTRYPOINT)
+RUNSCRIPT_COMMAND = ("/bin/sh", RUNSCRIPT)
 _BASH = """\
 if [ -z "${BASH_VERSION-}" ] && [ -x /bin/bash ]; then
     exec /bin/bash "$0" "$@"
@@ -50,6 +52,34 @@ def variables(recipe: Recipe) -> dict[str, str]:
     }
     own = {k: v for k, v in sorted(recipe.variables.items()) if not _has_line_break(v)}
     return fixed | own
+
+
+def start(recipe: Recipe) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Entry point and command of a Docker or OCI image: its runscript with the arguments, or the program
+    that these name and python where there are none.
+    """
+    if recipe.settings.runscript is not None:
+        return (*ENTRYPOINT_COMMAND, *RUNSCRIPT_COMMAND), ()
+    return ENTRYPOINT_COMMAND, (f"{recipe.prefix}/bin/python",)
+
+
+def runscript(recipe: Recipe) -> str | None:
+    """The file :data:`RUNSCRIPT`, where the project has one of its own; python is the environment's in it."""
+    text = recipe.settings.runscript
+    return None if text is None else f"#!/bin/sh\n{text.rstrip()}\n"
+
+
+def post(recipe: Recipe) -> str:
+    """The script with the project's own commands, which are run in the environment; the first that fails
+    ends it. They stand in a file of their own, where nothing but a shell reads them.
+    """
+    commands = "".join(f"{command.rstrip()}\n" for command in recipe.settings.post)
+    return f"""\
+#!/bin/sh
+# What is done last when the image is built, in the environment.
+set -eu
+{environment(recipe)}
+{commands}"""
 
 
 def entrypoint(recipe: Recipe, scripts: Sequence[str] | None = None) -> str:

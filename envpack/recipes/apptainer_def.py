@@ -8,7 +8,7 @@ replaced everywhere; see :mod:`envpack.recipes.quoting` for how values avoid all
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from envpack.image import Reference
 from envpack.lockfile import LockedPackage
@@ -41,7 +41,7 @@ def render(recipe: Recipe, packages: Sequence[LockedPackage]) -> str:
     validate(recipe)
     stages = recipe.stages
     assert stages is not None
-    copied = [f"    {name} {path}\n" for name, path in installation.copied(recipe, packages).items()]
+    copied = _lines(installation.copied(recipe, packages))
     labelled = "".join(f"    {key} {value}\n" for key, value in labels.in_stages(recipe).items())
     return f"""\
 {_comment(f"The environment {recipe.name}: {len(packages)} packages for {recipe.platform.subdir}.")}\
@@ -54,7 +54,7 @@ def render(recipe: Recipe, packages: Sequence[LockedPackage]) -> str:
 {_from(stages.build)}Stage: build
 
 %files
-{"".join(copied)}
+{copied}
 %post
 {"".join(_commands(step) for step in _steps(recipe, packages))}
 {_comment("Stage 2 is the image: the base, the environment, and how to use it.")}\
@@ -63,6 +63,7 @@ def render(recipe: Recipe, packages: Sequence[LockedPackage]) -> str:
 %files from build
     {recipe.prefix} {recipe.prefix}
 
+{_added(recipe)}\
 %labels
 {labelled}
 %environment
@@ -75,6 +76,22 @@ def render(recipe: Recipe, packages: Sequence[LockedPackage]) -> str:
 {singularity_d.testscript(recipe)}
 %help
 {singularity_d.help_text(recipe)}"""
+
+
+def _added(recipe: Recipe) -> str:
+    """What the project adds to the second stage, if anything."""
+    files = installation.into_image(recipe, entrypoint=False)
+    steps = [*installation.apt(recipe, as_root=False), *installation.post(recipe)]
+    if steps:
+        needed = {installation.APT_PACKAGES: recipe.settings.apt, installation.POST: recipe.settings.post}
+        files |= {name: f"{installation.FOLDER}/{name}" for name, there in needed.items() if there}
+        steps.append(installation.clean())
+    text = f"%files\n{_lines(files)}\n" if files else ""
+    return text + (f"%post\n{''.join(map(_commands, steps))}\n" if steps else "")
+
+
+def _lines(files: Mapping[str, str]) -> str:
+    return "".join(f"    {name} {path}\n" for name, path in files.items())
 
 
 def _from(image: Reference) -> str:

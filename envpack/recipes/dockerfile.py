@@ -53,8 +53,9 @@ def render(recipe: Recipe, packages: Sequence[LockedPackage]) -> str:
         "",
         *_comment("Stage 2 is the image: the base, the environment, and how to use it."),
         f"FROM {stages.runtime}",
+        *_with_file(installation.APT_PACKAGES, installation.apt(recipe, as_root=True)),
         f"COPY --from=build {prefix} {prefix}",
-        f"COPY entrypoint.sh {activation.ENTRYPOINT}",
+        *(f"COPY {name} {path}" for name, path in installation.into_image(recipe, entrypoint=True).items()),
         "",
         *_comment(
             "What `conda activate` would set. Docker gives this to every program in the container, those of "
@@ -63,14 +64,24 @@ def render(recipe: Recipe, packages: Sequence[LockedPackage]) -> str:
         f"ENV PATH={recipe.prefix}/bin:$PATH{_pairs(activation.variables(recipe))}",
         "",
     ]
+    lines += _with_file(installation.POST, installation.post(recipe))
     if recipe.labels:
         lines += [f"LABEL{_pairs(labels.in_stages(recipe))}", ""]
+    entrypoint, command = activation.start(recipe)
     lines += [
         *_comment("Packages' own activation scripts, if there are any, then the program."),
-        f"ENTRYPOINT {json.dumps(list(activation.ENTRYPOINT_COMMAND))}",
-        f"CMD {json.dumps([recipe.prefix + '/bin/python'])}",
+        f"ENTRYPOINT {json.dumps(entrypoint)}",
+        f"CMD {json.dumps(command)}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _with_file(name: str, steps: Sequence[installation.Step]) -> list[str]:
+    """Steps of the second stage that read the file ``name``, which does not stay."""
+    if not steps:
+        return []
+    run = _run([*steps, installation.clean()])
+    return [f"COPY {name} {installation.FOLDER}/{name}", *run, ""]
 
 
 def _run(steps: Sequence[installation.Step]) -> list[str]:

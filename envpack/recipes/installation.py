@@ -1,4 +1,4 @@
-"""What a recipe's first stage does, as shell commands that Dockerfile and definition file share.
+"""What a recipe's stages do, as shell commands that Dockerfile and definition file share.
 
 Every command is POSIX sh and fits between two ``&&``; a long one is continued on a second line. Files that it
 needs are in :data:`FOLDER`: not in ``/tmp``, which Apptainer covers with the host's while it builds.
@@ -11,12 +11,16 @@ from dataclasses import dataclass
 
 from envpack.lockfile import LockedPackage
 from envpack.recipe import Installer, Recipe
-from envpack.recipes import package_files, quoting
+from envpack.recipes import activation, package_files, quoting
 
 FOLDER = "/opt/build"
 CONDA = "/opt/conda"
 EXPLICIT = f"{FOLDER}/explicit.txt"
 INSTALLER = f"{FOLDER}/miniforge.sh"
+APT_PACKAGES = "apt-packages.txt"
+POST = "post.sh"
+# Where what is copied into the image stands beside the recipe: below here, as it does in the image.
+FILES = "files"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,47 @@ def copied(recipe: Recipe, packages: Sequence[LockedPackage]) -> dict[str, str]:
     if any(p.manager == "pip" for p in packages):
         files |= {name: f"{FOLDER}/{name}" for name in (package_files.REQUIREMENTS, package_files.WHEELS)}
     return files
+
+
+def apt(recipe: Recipe, *, as_root: bool) -> list[Step]:
+    """Install the packages that :data:`APT_PACKAGES` lists, if ``recipe`` has some.
+
+    ``as_root`` says that root is real: else apt must be kept from becoming another user.
+    """
+    if not recipe.settings.apt:
+        return []
+    program = "apt-get" if as_root else "apt-get -o APT::Sandbox::User=root"
+    return [
+        Step(
+            "Packages of the distribution. Those without a version are whatever it has on the day.",
+            (
+                f"{program} update",
+                f"DEBIAN_FRONTEND=noninteractive xargs {program} install -y --no-install-recommends \\\n"
+                f"    < {FOLDER}/{APT_PACKAGES}",
+                "rm -rf /var/lib/apt/lists/*",
+            ),
+        )
+    ]
+
+
+def post(recipe: Recipe) -> list[Step]:
+    """Run :data:`POST`, if ``recipe`` has commands of the project."""
+    if not recipe.settings.post:
+        return []
+    return [Step("The project's own commands, in the environment.", (f"/bin/sh {FOLDER}/{POST}",))]
+
+
+def clean() -> Step:
+    """Remove what only the other steps needed."""
+    return Step("", (f"rm -r {FOLDER}",))
+
+
+def into_image(recipe: Recipe, *, entrypoint: bool) -> dict[str, str]:
+    """The files and folders beside the recipe that get into the image, and where."""
+    found = {"entrypoint.sh": activation.ENTRYPOINT} if entrypoint else {}
+    if recipe.settings.runscript is not None:
+        found["runscript.sh"] = activation.RUNSCRIPT
+    return found | {FILES + copied.destination: copied.destination for copied in recipe.settings.files}
 
 
 def miniforge(installer: Installer) -> Step:

@@ -73,11 +73,14 @@ sys.exit(f"{failed} of {len(sys.argv) - 1} imports failed" if failed else 0)
 
 
 def runscript(recipe: Recipe) -> str:
-    """The body of ``%runscript``: the environment's python with the arguments as they were given.
+    """The body of ``%runscript``: the environment's python, or the project's own script, with the arguments
+    as they were given.
 
     By its absolute path, so that ``APPTAINERENV_PREPEND_PATH`` or an activation script that changes PATH
     does not put another python in its place.
     """
+    if recipe.settings.runscript is not None:
+        return f'exec {" ".join(activation.RUNSCRIPT_COMMAND)} "$@"\n'
     return f'exec {quoting.sh(recipe.prefix)}/bin/python "$@"\n'
 
 

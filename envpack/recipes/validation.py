@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from envpack.entry import is_safe_path
 from envpack.errors import Problem, SourceError
+from envpack.image_settings import ImageSettings
 from envpack.recipe import Recipe
 
 SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
@@ -14,6 +15,11 @@ SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+!~-]*\Z")
 _PREFIX = re.compile(r"/[A-Za-z0-9_.+@/-]+\Z")
 _LABEL_KEY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]*[A-Za-z0-9])?\Z")
+
+# Debian Policy Manual, 5.6.1 (names), 3.1 of deb-version(7) (versions); an architecture may follow the name.
+_APT = re.compile(r"[a-z0-9][a-z0-9+.-]+(?::[a-z0-9-]+)?(?:=[0-9][A-Za-z0-9.+:~-]*)?\Z")
+_OUR_LABELS = ("org.envpack.", "org.opencontainers.image.base.", "org.opencontainers.image.created")
+_OUR_SCRIPTS = ("/usr/local/bin/entrypoint.sh", "/usr/local/bin/runscript.sh")
 
 # Activation sets these from the recipe.
 _OURS = frozenset(
@@ -34,6 +40,7 @@ def validate(recipe: Recipe) -> None:
         *_plain_problems(recipe),
         *variable_problems(recipe.variables),
         *label_problems(recipe.labels),
+        *settings_problems(recipe.settings, recipe.prefix),
     ]
     if problems:
         raise SourceError(
@@ -77,6 +84,34 @@ def label_problems(labels: Mapping[str, str]) -> Iterator[Problem]:
             yield Problem(
                 f"the label {key!r} cannot be written", why="Apptainer would take {{ for a template variable"
             )
+
+
+def settings_problems(settings: ImageSettings, prefix: str) -> Iterator[Problem]:
+    """Everything of ``settings`` that an image with the environment in ``prefix`` cannot have, and why."""
+    for package in settings.apt:
+        if not _APT.match(package):
+            yield Problem(
+                f"{package!r} cannot be installed with apt", why="a package is written NAME or NAME=VERSION"
+            )
+    yield from variable_problems(settings.variables)
+    yield from label_problems(settings.labels)
+    for key in sorted(settings.labels):
+        if key.startswith(_OUR_LABELS):
+            yield Problem(f"the label {key!r} cannot be set", why="it says what the image was made from")
+    for copied in settings.files:
+        folder = f"{copied.destination}/"
+        if folder.startswith(f"{prefix}/") or prefix.startswith(folder):
+            yield Problem(
+                f"{copied.source} cannot be copied to {copied.destination}",
+                why=f"{prefix} holds what is locked and nothing else",
+            )
+        elif copied.destination.startswith(_OUR_SCRIPTS):
+            yield Problem(f"{copied.destination} is a script of the image's own")
+    for text in (*settings.post, *filter(None, [settings.runscript])):
+        if "\0" in text or "\r" in text or not _is_unicode(text):
+            yield Problem(f"{text[:40]!r} is no text of a shell script")
+    if settings.runscript is not None and not settings.runscript.strip():
+        yield Problem("the runscript is empty")
 
 
 def _plain_problems(recipe: Recipe) -> Iterator[Problem]:

@@ -11,12 +11,13 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from envpack.bases.manifest import Manifest
 from envpack.bases.registry import Registry
 from envpack.cache import Cache
-from envpack.content import rootfs
+from envpack.content import project_files, rootfs
 from envpack.download import Download, Downloader
 from envpack.engines import Image
 from envpack.engines.native.imports import requested_modules, top_level_modules
@@ -25,7 +26,7 @@ from envpack.engines.native.linking import Linker
 from envpack.engines.native.order import link_order
 from envpack.engines.native.segments import Segments
 from envpack.entry import decode_path
-from envpack.errors import BaseImageError
+from envpack.errors import BaseImageError, EngineError, Problem
 from envpack.ledger import Action, Ledger
 from envpack.lockfile import LockedPackage, Lockfile
 from envpack.progress import Progress
@@ -36,7 +37,9 @@ from envpack.recipes import apptainer_def
 class NativeEngine:
     """An :class:`~envpack.engines.Engine` that writes images itself; ``writer`` is for their format.
 
-    ``workers`` is how many threads compress and how many processes compile; it does not change the image.
+    ``project`` is the folder of the files that are copied into the image. Packages' link scripts are refused
+    unless ``skip_link_scripts``. ``workers`` is how many threads compress and how many processes compile; it
+    does not change the image.
     """
 
     def __init__(
@@ -46,8 +49,13 @@ class NativeEngine:
         registry: Registry,
         progress: Progress,
         writer: ImageWriter,
+        *,
+        project: Path = Path(),
+        skip_link_scripts: bool = False,
         workers: int | None = None,
     ) -> None:
+        self._project = project
+        self._skip_link_scripts = skip_link_scripts
         self._cache = cache
         self._downloader = downloader
         self._registry = registry
@@ -55,8 +63,10 @@ class NativeEngine:
         self._writer = writer
         self._workers = workers or len(os.sched_getaffinity(0))
 
-    def build(self, lock: Lockfile, recipe: Recipe, output: Path, ledger: Ledger) -> Image:
-        """See :class:`~envpack.engines.Engine`; raises the errors of its parts."""
+    def build(self, lock: Lockfile, recipe: Recipe, output: Path | None, ledger: Ledger) -> Image:
+        """See :class:`~envpack.engines.Engine`; ``output`` is a must. Raises the errors of its parts."""
+        assert output is not None
+        refuse_commands(recipe)
         packages = link_order(lock.for_platform(recipe.platform.subdir))
         pinned = replace(recipe.base.reference, digest=recipe.base.digest)
         manifest = self._registry.resolve(pinned, recipe.platform)
@@ -78,7 +88,8 @@ class NativeEngine:
             modules = _imports(lock, recipe, parts, linker.site_packages)
             recipe = replace(recipe, imports=modules)
             deffile = apptainer_def.render(recipe, packages)
-            linked = Linked(recipe, deffile, manifest, layers, base, parts)
+            files = self._files(segments, recipe)
+            linked = Linked(recipe, deffile, manifest, layers, base, parts, files)
             workspace = Workspace(self._cache, folder, pool, segments, self._progress)
             return self._writer.write(linked, workspace, output, ledger)
 
@@ -96,20 +107,16 @@ class NativeEngine:
 
     def _link(self, linker: Linker, packages: Sequence[LockedPackage], ledger: Ledger) -> tuple[Part, ...]:
         """Every package as one segment, in the order in which they are linked."""
-        parts = []
+        parts: list[Part] = []
+        scripts: list[tuple[str, str]] = []
         with self._progress.step("Linking packages", len(packages)) as task:
             for package in packages:
                 path, index = linker.link(package)
                 paths = tuple(decode_path(p) for p in index.paths)
                 parts.append(Part(package, path, paths))
-                for script in linker.link_scripts(package, paths):
-                    ledger.add(
-                        Action.DROPPED,
-                        parts[-1].owner,
-                        f"its link script {script} was not run: the native engine runs no package's scripts",
-                        remedy="See what it does; what it would have made is missing from the image.",
-                    )
+                scripts += [(parts[-1].owner, s) for s in linker.link_scripts(package, paths)]
                 task.advance()
+        self._not_run(scripts, ledger)
         if linker.layout is not None and not linker.can_compile:
             ledger.add(
                 Action.DROPPED,
@@ -119,6 +126,49 @@ class NativeEngine:
                 remedy=f"Build on a machine of the platform {linker.platform}.",
             )
         return tuple(parts)
+
+    def _files(self, segments: Segments, recipe: Recipe) -> tuple[Path, ...]:
+        """What the project adds, each as one segment."""
+        found = []
+        for copied in recipe.settings.files:
+            key = ("project", copied.destination, str(copied.digest))
+            entries = partial(project_files.entries, self._project, copied)
+            found.append(segments.get(key, entries)[0])
+        return tuple(found)
+
+    def _not_run(self, scripts: Sequence[tuple[str, str]], ledger: Ledger) -> None:
+        """Packages' link scripts (owner, path): refused, or reported."""
+        if scripts and not self._skip_link_scripts:
+            raise EngineError(
+                "packages have link scripts, and the native engine runs no package's scripts",
+                problems=[Problem(f"{owner}: {script}") for owner, script in scripts],
+                hint="Build with --engine docker or --engine apptainer, which run them, or with "
+                "--skip-link-scripts: what they would have made is then missing from the image.",
+            )
+        for owner, script in scripts:
+            ledger.add(
+                Action.DROPPED,
+                owner,
+                f"its link script {script} was not run, as asked for with --skip-link-scripts",
+                remedy="See what it does; what it would have made is missing from the image.",
+            )
+
+
+def refuse_commands(recipe: Recipe) -> None:
+    """Raise :class:`EngineError` for what only programs in the image can do, and these are not run here."""
+    problems = []
+    if recipe.settings.apt:
+        problems.append(Problem(f"apt packages: {' '.join(recipe.settings.apt)}"))
+    if recipe.settings.post:
+        problems.append(Problem(f"post commands: {len(recipe.settings.post)}"))
+    if recipe.system_python is not None:
+        problems.append(Problem(f"python {recipe.system_python} of the distribution, which apt installs"))
+    if problems:
+        raise EngineError(
+            "the native engine runs no program of the image, and this image needs that",
+            problems=problems,
+            hint="Build with --engine docker or --engine apptainer.",
+        )
 
 
 def _imports(

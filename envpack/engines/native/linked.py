@@ -13,13 +13,14 @@ from envpack.cache import Cache
 from envpack.content import prefix_record
 from envpack.engines import Image
 from envpack.engines.native.segments import Segments
-from envpack.entry import Entry
+from envpack.entry import Entry, file
 from envpack.formats.squashfs.options import Options
 from envpack.formats.squashfs.tree import Overwritten
 from envpack.ledger import Action, Ledger
 from envpack.lockfile import LockedPackage
 from envpack.progress import Progress
 from envpack.recipe import Recipe
+from envpack.recipes import activation
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,8 @@ class Linked:
     """An image's content: the base and every package, in the order in which they are laid over each other.
 
     ``layers`` are the base's blobs as they were pulled, ``base`` is their file system as a segment;
-    ``deffile`` is the definition file's text.
+    ``files`` are segments of what the project adds, in the order of ``recipe.settings.files``; ``deffile``
+    is the definition file's text.
     """
 
     recipe: Recipe
@@ -50,6 +52,24 @@ class Linked:
     layers: tuple[Path, ...]
     base: Path
     parts: tuple[Part, ...]
+    files: tuple[Path, ...]
+
+    @property
+    def segments(self) -> tuple[Path, ...]:
+        """All of them, the lowest first."""
+        return (self.base, *(part.segment for part in self.parts), *self.files)
+
+    @property
+    def owners(self) -> tuple[str, ...]:
+        """What each of :attr:`segments` comes from, for messages."""
+        files = (copied.source for copied in self.recipe.settings.files)
+        return ("the base image", *(part.owner for part in self.parts), *files)
+
+    def own(self) -> list[Entry]:
+        """What envpack adds to the environment in every format."""
+        runscript = activation.runscript(self.recipe)
+        scripts = [] if runscript is None else [file(activation.RUNSCRIPT[1:], runscript.encode(), 0o755)]
+        return [self.history(), *scripts]
 
     def history(self) -> Entry:
         """``conda-meta/history`` of the environment."""

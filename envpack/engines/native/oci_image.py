@@ -56,23 +56,24 @@ class OciImage:
     def write(self, linked: Linked, workspace: Workspace, output: Path, ledger: Ledger) -> Image:
         """Groups of segments become layers; layers, configuration and manifest the archive."""
         recipe = linked.recipe
-        packages = [linked.base, *(part.segment for part in linked.parts)]
+        packages = linked.segments
         variables = _variables(linked)
         paths = chain.from_iterable(part.paths for part in linked.parts)
         activated = evaluated(recipe, paths, packages, variables, ledger)
         entrypoint = activation.entrypoint(recipe, activated.scripts).encode()
-        own = [file(activation.ENTRYPOINT.lstrip("/"), entrypoint, 0o755), linked.history()]
+        own = [file(activation.ENTRYPOINT.lstrip("/"), entrypoint, 0o755), *linked.own()]
         merged = Merged([*packages, workspace.segments.write("metadata", own)])
         maker = Layers(workspace.cache, workspace.folder, self.compression, workspace.pool, recipe.epoch)
-        groups = list(grouped(linked.parts))
+        groups = list(grouped(linked.parts, len(linked.files)))
         with workspace.progress.step("Making layers", len(groups)) as task:
             made = []
             for group in groups:
                 made.append(maker.get(merged.part(group.segments), group.title))
                 task.advance()
+        entry, command = activation.start(recipe)
         settings = Settings(
-            entrypoint=activation.ENTRYPOINT_COMMAND,
-            command=[f"{recipe.prefix}/bin/python"],
+            entrypoint=entry,
+            command=command,
             variables={**variables, **activated.variables},
             labels=recipe.labels,
         )
@@ -87,7 +88,7 @@ class OciImage:
                 annotations=recipe.labels,
                 epoch=recipe.epoch,
             )
-        owners = ["the base image", *(part.owner for part in linked.parts), "envpack"]
+        owners = [*linked.owners, "envpack"]
         report_overwritten(merged.overwritten, owners, recipe, ledger)
         counts = merged.counts()
         return Image(
@@ -101,8 +102,8 @@ class OciImage:
         )
 
 
-def grouped(parts: Sequence[Part]) -> Iterator[Group]:
-    """Which packages share a layer: conda's, pip's, and what envpack adds.
+def grouped(parts: Sequence[Part], files: int = 0) -> Iterator[Group]:
+    """What shares a layer: conda's packages, pip's, the ``files`` of the project, and what envpack adds.
 
     A layer for each package would exceed the 127 that overlay file systems can stack. What changes seldom
     lies below what changes often: a new wheel leaves conda's layer as it is.
@@ -112,7 +113,10 @@ def grouped(parts: Sequence[Part]) -> Iterator[Group]:
         places = [place for place, part in enumerate(parts, first) if part.package.manager == manager]
         if places:
             yield Group(f"envpack: {title} ({len(places)})", places)
-    yield Group("envpack: entry point and history of the environment", [first + len(parts)])
+    own = first + len(parts) + files
+    if files:
+        yield Group("envpack: files of the project", range(first + len(parts), own))
+    yield Group("envpack: entry point and history of the environment", [own])
 
 
 def _base_layers(linked: Linked) -> Iterator[Layer]:

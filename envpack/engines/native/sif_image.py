@@ -30,10 +30,10 @@ class SifImage:
         """Segments and metadata become the image."""
         recipe, segments = linked.recipe, workspace.segments
         variables = base_variables(linked.manifest.config)
-        own = [*singularity_d.entries(recipe, linked.deffile, variables), linked.history()]
+        own = [*singularity_d.entries(recipe, linked.deffile, variables), *linked.own()]
         mount_points = segments.write("mount-points", singularity_d.mount_points())
         metadata = segments.write("metadata", own)
-        order = [mount_points, linked.base, *(part.segment for part in linked.parts), metadata]
+        order = [mount_points, *linked.segments, metadata]
         objects = [
             sif.DataObject(sif.DataType.DEFINITION_FILE, linked.deffile.encode()),
             sif.DataObject(
@@ -57,7 +57,7 @@ class SifImage:
                 epoch=recipe.epoch,
             )
             size, digest = _hash(out)
-        owners = ["the mount points", "the base image", *(p.owner for p in linked.parts), "envpack"]
+        owners = ["the mount points", *linked.owners, "envpack"]
         report_overwritten(made.overwritten, owners, recipe, ledger)
         for name in made.unsupported_xattrs:
             ledger.add(Action.DROPPED, f"attribute {name}", "squashfs has no place for it")

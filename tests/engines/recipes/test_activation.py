@@ -130,7 +130,7 @@ def test_hostile_labels(
         if "\n" not in value
     }
     assert len(own) == 3
-    write_files(work / "labels", replace(recipe, labels={**recipe.labels, **own}), made.lock)
+    write_files(work / "labels", replace(recipe, labels={**recipe.labels, **own}), made.lock, work)
     for builder in (False, True):
         docker("build", "--network", "host", "-t", "labels", work / "labels", buildkit=builder)
         found = json.loads(docker("image", "inspect", "-f", "{{json .Config.Labels}}", "labels").stdout)
