@@ -134,8 +134,8 @@ class _Reader:
         self.ledger.add(
             Action.DROPPED,
             f"what is outside of /{prefix}",
-            "a lock is of an environment: programs and files elsewhere in the sandbox are not in it, and its "
-            "base image is chosen anew",
+            "a lock is of an environment: programs, files and variables elsewhere in the sandbox are not in "
+            "it, and its base image is chosen anew",
             remedy=f"Keep its base image: --base {base}" if known else "Name a base image with --base.",
         )
         return prefix, labels.get(TITLE_LABEL)
