@@ -63,11 +63,12 @@ def read(directory: Path, digest: Callable[[Path, str], Digest], ledger: Ledger)
     pyproject = _pyproject(directory)
     if (directory / FILENAME).exists():
         if pyproject is not None:
+            line = _line(read_text(directory / _PYPROJECT, _PYPROJECT), ("tool", "envpack"))
             ledger.add(
                 Action.DROPPED,
                 f"[tool.envpack] of {_PYPROJECT}",
                 f"{FILENAME} beside it is what counts",
-                where=Location(_PYPROJECT, _line(read_text(directory / _PYPROJECT, _PYPROJECT), ("tool",))),
+                where=Location(_PYPROJECT, line),
                 remedy="Keep one of them.",
             )
         text = read_text(directory / FILENAME, FILENAME)
