@@ -25,7 +25,7 @@ class Stages:
     """The two stages of a recipe: where packages are installed, and what the environment is then put on.
 
     Both images are pinned by digest. Without an ``installer``, ``build`` has a conda in ``/opt/conda``
-    already. ``reason`` is one sentence: which kind of recipe this is, and why.
+    already, or none is needed. ``reason`` is one sentence: which kind of recipe this is, and why.
     """
 
     build: Reference

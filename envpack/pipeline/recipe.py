@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -97,7 +97,7 @@ def recipe_of(
         variables={**pins.variables, **pins.settings.variables},
         labels={**pins.settings.labels, **(more_labels or {})},
         packages=_requested(pins, subdir, versions),
-        stages=stages(base, platform, recipe_pins.load(config.pins)),
+        stages=stages(base, platform, recipe_pins.load(config.pins), pins.system_python),
         settings=pins.settings,
         system_python=pins.system_python,
     )
@@ -143,14 +143,17 @@ def write_files(folder: Path, recipe: Recipe, lock: Lockfile, project: Path) -> 
     texts = {
         apptainer_def.FILENAME: apptainer_def.render(recipe, packages),
         "Dockerfile": dockerfile.render(recipe, packages),
-        installation.explicit_filename(recipe): package_files.explicit(from_conda, recipe.platform),
         "entrypoint.sh": activation.entrypoint(recipe),
     }
+    if recipe.system_python is None:
+        texts[installation.explicit_filename(recipe)] = package_files.explicit(from_conda, recipe.platform)
+    else:
+        texts[installation.PYTHON_PACKAGES] = _one_a_line(installation.python_packages(recipe))
     if from_pip:
         texts[package_files.REQUIREMENTS] = package_files.requirements(from_pip)
         texts[package_files.WHEELS] = package_files.wheels(from_pip)
-    if recipe.settings.apt:
-        texts[installation.APT_PACKAGES] = "".join(f"{package}\n" for package in recipe.settings.apt)
+    if packages_of_base := installation.apt_packages(recipe):
+        texts[installation.APT_PACKAGES] = _one_a_line(packages_of_base)
     if recipe.settings.post:
         texts[installation.POST] = activation.post(recipe)
     if (runscript := activation.runscript(recipe)) is not None:
@@ -163,3 +166,7 @@ def write_files(folder: Path, recipe: Recipe, lock: Lockfile, project: Path) -> 
     if project_files.copy(project, recipe.settings.files, folder / installation.FILES):
         written.append(folder / installation.FILES)
     return tuple(written)
+
+
+def _one_a_line(names: Sequence[str]) -> str:
+    return "".join(f"{name}\n" for name in names)

@@ -1,4 +1,5 @@
-"""Activation: what ``conda activate`` would do to a shell, for each kind of image.
+"""Activation: what ``conda activate`` would do to a shell, for each kind of image; where the environment is
+a virtual one on the distribution's python, what ``activate`` of that would do.
 
 - Apptainer and Singularity source a script for every program (:func:`environment`).
 - Docker has variables for every program (:func:`variables`, and ``PATH``), and a script that starts the first
@@ -38,18 +39,38 @@ activate() {{
 activate
 """
 
+_SCRIPTS = """\
+_envpack_flags="${{-:-}}"
+set +eu
+for _envpack_script in {prefix}/etc/conda/activate.d/*.sh; do
+    if [ -f "$_envpack_script" ]; then
+        command . "$_envpack_script" || true
+    fi
+done
+case "$_envpack_flags" in *e*) set -e ;; esac
+case "$_envpack_flags" in *u*) set -u ;; esac
+unset _envpack_flags _envpack_script
+"""
+
+
+def command(recipe: Recipe) -> str:
+    """What people would type to activate the environment."""
+    return "conda activate" if recipe.system_python is None else f". {recipe.prefix}/bin/activate"
+
+
+def _named(recipe: Recipe) -> dict[str, str]:
+    """The variables that tell which environment is active."""
+    if recipe.system_python is not None:
+        return {"VIRTUAL_ENV": recipe.prefix}
+    return {"CONDA_PREFIX": recipe.prefix, "CONDA_DEFAULT_ENV": recipe.name, "CONDA_SHLVL": "1"}
+
 
 def variables(recipe: Recipe) -> dict[str, str]:
     """The variables of a Docker or OCI image, beside ``PATH``, in the order in which they are written.
 
     Values with line breaks are absent: no Dockerfile can hold them. :func:`entrypoint` sets these.
     """
-    fixed = {
-        "CONDA_PREFIX": recipe.prefix,
-        "CONDA_DEFAULT_ENV": recipe.name,
-        "CONDA_SHLVL": "1",
-        "PYTHONNOUSERSITE": "1",
-    }
+    fixed = {**_named(recipe), "PYTHONNOUSERSITE": "1"}
     own = {k: v for k, v in sorted(recipe.variables.items()) if not _has_line_break(v)}
     return fixed | own
 
@@ -86,9 +107,10 @@ def entrypoint(recipe: Recipe, scripts: Sequence[str] | None = None) -> str:
     """The script that starts the first program of a Docker or OCI image, with its arguments as they are.
 
     What begins with an option or a ``.py`` file is for python, as in Apptainer's runscript; anything else
-    names a program. ``scripts`` are the activation scripts that are run before it, one line of text each;
-    ``None``: all that packages have. They are run in bash where there is one: some are written for it. None
-    of them can change the arguments, and one that fails does not keep the program from being started.
+    names a program. ``scripts`` are the activation scripts of conda's packages that are run before it, one
+    line of text each; ``None``: all that there are. They are run in bash where there is one: some are
+    written for it. None of them can change the arguments, and one that fails does not keep the program from
+    being started.
     Variables given to ``docker run`` win over those of the recipe. Raises what :func:`environment` raises.
     """
     validation.validate(recipe)
@@ -98,11 +120,13 @@ def entrypoint(recipe: Recipe, scripts: Sequence[str] | None = None) -> str:
         f'if [ -z "${{{name}+set}}" ]; then\n{quoting.exports({name: value})}fi\n'
         for name, value in own.items()
     )
+    if recipe.system_python is not None:
+        scripts = ()
     listed = f"{prefix}/etc/conda/activate.d/*.sh" if scripts is None else " ".join(map(quoting.sh, scripts))
     activate = _ACTIVATE.format(scripts=listed) if listed else ""
     return f"""\
 #!/bin/sh
-# Starts a program in the environment {recipe.name}, as `conda activate` would have it.
+# Starts a program in the environment {recipe.name}, as `{command(recipe)}` would have it.
 {_BASH if activate else ""}{exports}{activate}\
 case "${{1-}}" in
     -* | *.py) exec {prefix}/bin/python "$@" ;;
@@ -122,7 +146,8 @@ def environment(recipe: Recipe) -> str:
     and more than once. It sets, in the order in which conda does:
 
     - ``PATH`` with the environment's ``bin`` first, and once; ``CONDA_PREFIX``, ``CONDA_DEFAULT_ENV`` (the
-      name), ``CONDA_SHLVL`` (1: one environment, whatever the host had activated).
+      name), ``CONDA_SHLVL`` (1: one environment, whatever the host had activated); in a virtual environment
+      ``VIRTUAL_ENV`` in their place.
     - ``PYTHONNOUSERSITE=1``: without it python imports from ``~/.local`` of a bound home.
     - ``PYTHONHOME`` and ``PYTHONPATH`` empty, which python treats as unset. Environment modules of clusters
       often set both, and Apptainer hands the host's variables on. Unsetting them would not help: Apptainer
@@ -130,8 +155,9 @@ def environment(recipe: Recipe) -> str:
       undefined; one that it left empty is dropped. ``APPTAINERENV_PYTHONPATH`` (and ``--env``) is applied
       in between, so that a user who wants a path of their own gets it.
     - ``recipe.variables``. A value that is empty here is dropped by Apptainer when the host has one.
-    - whatever ``PREFIX/etc/conda/activate.d/*.sh`` do, in the order of their names. Apptainer's interpreter
-      and bash run bash-only ones too; in dash these fail with a message, and nothing else is lost.
+    - whatever ``PREFIX/etc/conda/activate.d/*.sh`` do, in the order of their names, where packages are
+      conda's. Apptainer's interpreter and bash run bash-only ones too; in dash these fail with a message,
+      and nothing else is lost.
 
     ``LD_LIBRARY_PATH`` is left alone: conda's libraries are found by their run path. Variables that
     packages ship as ``etc/conda/env_vars.d/*.json`` are not read here: no shell can read JSON.
@@ -142,14 +168,7 @@ def environment(recipe: Recipe) -> str:
     validation.validate(recipe)
     prefix = quoting.sh(recipe.prefix)
     bin_folder = quoting.sh(f"{recipe.prefix}/bin")
-    fixed = {
-        "CONDA_PREFIX": recipe.prefix,
-        "CONDA_DEFAULT_ENV": recipe.name,
-        "CONDA_SHLVL": "1",
-        "PYTHONNOUSERSITE": "1",
-        "PYTHONHOME": "",
-        "PYTHONPATH": "",
-    }
+    fixed = {**_named(recipe), "PYTHONNOUSERSITE": "1", "PYTHONHOME": "", "PYTHONPATH": ""}
     exports = quoting.exports(fixed | dict(sorted(recipe.variables.items())))
     return f"""\
 _envpack_bin={bin_folder}
@@ -166,14 +185,6 @@ _envpack_path="${{_envpack_path#:}}"
 _envpack_path="${{_envpack_path%:}}"
 export PATH="$_envpack_bin${{_envpack_path:+:$_envpack_path}}"
 {exports}\
-_envpack_flags="${{-:-}}"
-set +eu
-for _envpack_script in {prefix}/etc/conda/activate.d/*.sh; do
-    if [ -f "$_envpack_script" ]; then
-        command . "$_envpack_script" || true
-    fi
-done
-case "$_envpack_flags" in *e*) set -e ;; esac
-case "$_envpack_flags" in *u*) set -u ;; esac
-unset _envpack_bin _envpack_path _envpack_flags _envpack_script
+{_SCRIPTS.format(prefix=prefix) if recipe.system_python is None else ""}\
+unset _envpack_bin _envpack_path
 """

@@ -83,7 +83,10 @@ def _added(recipe: Recipe) -> str:
     files = installation.into_image(recipe, entrypoint=False)
     steps = [*installation.apt(recipe, as_root=False), *installation.post(recipe)]
     if steps:
-        needed = {installation.APT_PACKAGES: recipe.settings.apt, installation.POST: recipe.settings.post}
+        needed = {
+            installation.APT_PACKAGES: installation.apt_packages(recipe),
+            installation.POST: recipe.settings.post,
+        }
         files |= {name: f"{installation.FOLDER}/{name}" for name, there in needed.items() if there}
         steps.append(installation.clean())
     text = f"%files\n{_lines(files)}\n" if files else ""
@@ -105,7 +108,7 @@ def _steps(recipe: Recipe, packages: Sequence[LockedPackage]) -> list[Step]:
     assert recipe.stages is not None
     installer = recipe.stages.installer
     if installer is None:
-        return installation.steps(recipe, packages)
+        return installation.steps(recipe, packages, as_root=False)
     download = Step(
         f"{installer.name}, which brings conda.",
         (
@@ -114,7 +117,7 @@ def _steps(recipe: Recipe, packages: Sequence[LockedPackage]) -> list[Step]:
             f"    --output {installation.INSTALLER} {installer.url}",
         ),
     )
-    return [download, installation.miniforge(installer), *installation.steps(recipe, packages)]
+    return [download, installation.miniforge(installer), *installation.steps(recipe, packages, as_root=False)]
 
 
 def _commands(step: Step) -> str:

@@ -16,6 +16,8 @@ from envpack.recipes import activation, installation, labels, quoting
 from envpack.recipes.validation import validate
 
 _WIDTH = 100
+_STARTS = "Packages' own activation scripts, if there are any, then the program."
+_STARTS_WITHOUT_SCRIPTS = "A program, or python for what begins with an option or is a script."
 
 
 def render(recipe: Recipe, packages: Sequence[LockedPackage]) -> str:
@@ -49,7 +51,7 @@ def render(recipe: Recipe, packages: Sequence[LockedPackage]) -> str:
         ]
     lines += [f"COPY {name} {path}" for name, path in installation.copied(recipe, packages).items()]
     lines += [
-        *_run(installation.steps(recipe, packages)),
+        *_run(installation.steps(recipe, packages, as_root=True)),
         "",
         *_comment("Stage 2 is the image: the base, the environment, and how to use it."),
         f"FROM {stages.runtime}",
@@ -58,8 +60,8 @@ def render(recipe: Recipe, packages: Sequence[LockedPackage]) -> str:
         *(f"COPY {name} {path}" for name, path in installation.into_image(recipe, entrypoint=True).items()),
         "",
         *_comment(
-            "What `conda activate` would set. Docker gives this to every program in the container, those of "
-            "`docker exec` too."
+            f"What `{activation.command(recipe)}` would set. Docker gives this to every program in the "
+            "container, those of `docker exec` too."
         ),
         f"ENV PATH={recipe.prefix}/bin:$PATH{_pairs(activation.variables(recipe))}",
         "",
@@ -69,7 +71,7 @@ def render(recipe: Recipe, packages: Sequence[LockedPackage]) -> str:
         lines += [f"LABEL{_pairs(labels.in_stages(recipe))}", ""]
     entrypoint, command = activation.start(recipe)
     lines += [
-        *_comment("Packages' own activation scripts, if there are any, then the program."),
+        *_comment(_STARTS if recipe.system_python is None else _STARTS_WITHOUT_SCRIPTS),
         f"ENTRYPOINT {json.dumps(entrypoint)}",
         f"CMD {json.dumps(command)}",
     ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from envpack.errors import LockError
 from envpack.lockfile import LockedPackage
 from envpack.recipe import Installer, Recipe
 from envpack.recipes import activation, package_files, quoting
@@ -17,10 +18,16 @@ FOLDER = "/opt/build"
 CONDA = "/opt/conda"
 EXPLICIT = f"{FOLDER}/explicit.txt"
 INSTALLER = f"{FOLDER}/miniforge.sh"
+PIP = f"{FOLDER}/pip.whl"
 APT_PACKAGES = "apt-packages.txt"
+PYTHON_PACKAGES = "python-packages.txt"
 POST = "post.sh"
 # Where what is copied into the image stands beside the recipe: below here, as it does in the image.
 FILES = "files"
+_PIP_INSTALL = (
+    "install --disable-pip-version-check --no-cache-dir --no-compile --no-deps \\\n"
+    f"    --require-hashes --requirement {FOLDER}/{package_files.REQUIREMENTS}"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +45,29 @@ def explicit_filename(recipe: Recipe) -> str:
 
 def copied(recipe: Recipe, packages: Sequence[LockedPackage]) -> dict[str, str]:
     """The files beside the recipe that the first stage needs, and where."""
-    files = {explicit_filename(recipe): EXPLICIT}
+    if recipe.system_python is not None:
+        files = {PYTHON_PACKAGES: f"{FOLDER}/{PYTHON_PACKAGES}"}
+    else:
+        files = {explicit_filename(recipe): EXPLICIT}
     if any(p.manager == "pip" for p in packages):
         files |= {name: f"{FOLDER}/{name}" for name in (package_files.REQUIREMENTS, package_files.WHEELS)}
     return files
+
+
+def python_packages(recipe: Recipe) -> tuple[str, ...]:
+    """The distribution's packages that its python needs, where that is the environment's.
+
+    Debian and Ubuntu have ``distutils``, which is part of python until 3.11, in a package of its own.
+    """
+    if recipe.system_python is None:
+        return ()
+    has_distutils = int(recipe.system_python.partition(".")[2]) < 12
+    return ("ca-certificates", "python3", *(["python3-distutils"] if has_distutils else []))
+
+
+def apt_packages(recipe: Recipe) -> tuple[str, ...]:
+    """The distribution's packages in the image: those that its python needs, and the project's."""
+    return (*python_packages(recipe), *recipe.settings.apt)
 
 
 def apt(recipe: Recipe, *, as_root: bool) -> list[Step]:
@@ -49,20 +75,20 @@ def apt(recipe: Recipe, *, as_root: bool) -> list[Step]:
 
     ``as_root`` says that root is real: else apt must be kept from becoming another user.
     """
-    if not recipe.settings.apt:
-        return []
+    return [_apt(APT_PACKAGES, as_root=as_root)] if apt_packages(recipe) else []
+
+
+def _apt(filename: str, *, as_root: bool) -> Step:
     program = "apt-get" if as_root else "apt-get -o APT::Sandbox::User=root"
-    return [
-        Step(
-            "Packages of the distribution. Those without a version are whatever it has on the day.",
-            (
-                f"{program} update",
-                f"DEBIAN_FRONTEND=noninteractive xargs {program} install -y --no-install-recommends \\\n"
-                f"    < {FOLDER}/{APT_PACKAGES}",
-                "rm -rf /var/lib/apt/lists/*",
-            ),
-        )
-    ]
+    return Step(
+        "Packages of the distribution. Those without a version are whatever it has on the day.",
+        (
+            f"{program} update",
+            f"DEBIAN_FRONTEND=noninteractive xargs {program} install -y --no-install-recommends \\\n"
+            f"    < {FOLDER}/{filename}",
+            "rm -rf /var/lib/apt/lists/*",
+        ),
+    )
 
 
 def post(recipe: Recipe) -> list[Step]:
@@ -114,13 +140,42 @@ def pip(recipe: Recipe, packages: Sequence[LockedPackage]) -> Step:
     why = "pip's packages: these files, with these hashes, and nothing else."
     if not own:
         why += " The environment has no pip of its own: conda's is used from outside."
-    return Step(
-        why,
-        (
-            f"{program} install --disable-pip-version-check --no-cache-dir --no-compile --no-deps \\\n"
-            f"    --require-hashes --requirement {FOLDER}/{package_files.REQUIREMENTS}",
+    return Step(why, (f"{program} {_PIP_INSTALL}",))
+
+
+def on_system_python(recipe: Recipe, packages: Sequence[LockedPackage], *, as_root: bool) -> list[Step]:
+    """From the bare distribution to an environment that its python runs."""
+    pip = next((p for p in packages if p.name == "pip"), None)
+    if pip is None:
+        raise LockError("the lock has no pip to install its packages with", hint="Run `envpack lock` anew.")
+    prefix = quoting.sh(recipe.prefix)
+    version = tuple(int(part) for part in (recipe.system_python or "").split("."))
+    wrong = f"the packages are for python {recipe.system_python}, which this base does not have"
+    return [
+        _apt(PYTHON_PACKAGES, as_root=as_root),
+        Step(
+            "An empty environment.",
+            (
+                f"python3 -c 'import sys; sys.version_info[:2] == {version} or sys.exit(\"{wrong}\")'",
+                f"python3 -m venv --without-pip {prefix}",
+            ),
         ),
-    )
+        Step(
+            "pip, which is run only if its bytes are the expected ones. The distribution's may be too old "
+            "for the packages.",
+            (
+                "python3 -c 'import sys, urllib.request as r; r.urlretrieve(*sys.argv[1:])' \\\n"
+                f"    {quoting.sh(package_files.address(pip))} {PIP}",
+                f"printf '%s  %s\\n' {pip.sha256} {PIP} > {PIP}.sha256",
+                f"sha256sum -c {PIP}.sha256",
+            ),
+        ),
+        Step(
+            "All packages, pip among them: these files, with these hashes, and nothing else.",
+            (f"{prefix}/bin/python {PIP}/pip {_PIP_INSTALL} --ignore-installed",),
+        ),
+        bytecode(recipe),
+    ]
 
 
 def bytecode(recipe: Recipe) -> Step:
@@ -142,8 +197,10 @@ def has_python(packages: Sequence[LockedPackage]) -> bool:
     return any(p.name == "python" and p.manager == "conda" for p in packages)
 
 
-def steps(recipe: Recipe, packages: Sequence[LockedPackage]) -> list[Step]:
-    """From the installed conda to the whole environment."""
+def steps(recipe: Recipe, packages: Sequence[LockedPackage], *, as_root: bool) -> list[Step]:
+    """From the installed conda, or from the bare distribution, to the whole environment; see :func:`apt`."""
+    if recipe.system_python is not None:
+        return on_system_python(recipe, packages, as_root=as_root)
     found = [conda(recipe)]
     if any(p.manager == "pip" for p in packages):
         found.append(pip(recipe, packages))

@@ -60,6 +60,11 @@ def wheels(packages: Iterable[LockedPackage]) -> str:
     )
 
 
+def address(package: LockedPackage) -> str:
+    """Where ``package`` is; raises what :func:`explicit` raises."""
+    return _addresses([package])[0][1]
+
+
 def _addresses(packages: Iterable[LockedPackage]) -> list[tuple[LockedPackage, str]]:
     found, problems = [], []
     for package in packages:

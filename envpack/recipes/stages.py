@@ -1,13 +1,14 @@
-"""The two kinds of recipes, and the rule that picks one.
+"""The kinds of recipes, and the rule that picks one.
 
 =====================  ================================  ==================================
 the lock's base image  packages are installed in         the environment is then put on
 =====================  ================================  ==================================
 condaforge/miniforge3  that image, whose conda is used   the distribution it is made from
 any other              that image, with Miniforge        that image
+with its own python    that image, with that and pip     that image
 =====================  ================================  ==================================
 
-In both only the environment's folder gets into the final image: no conda, no package cache.
+In all only the environment's folder gets into the final image: no conda, no package cache.
 """
 
 from __future__ import annotations
@@ -22,14 +23,23 @@ from envpack.recipes.pins import Pins
 MINIFORGE_IMAGE = "condaforge/miniforge3"
 
 
-def stages(base: BasePin, platform: Platform, pins: Pins) -> Stages:
-    """How Docker and Apptainer build an image on ``base``.
+def stages(base: BasePin, platform: Platform, pins: Pins, system_python: str | None = None) -> Stages:
+    """How Docker and Apptainer build an image on ``base``, whose own python is that of the environment if
+    ``system_python`` is its version.
 
     Copies of ``condaforge/miniforge3`` in other registries count as that image. Raises :class:`LockError`
     where there is no Miniforge for the platform.
     """
     named = base.reference
     image = Reference(named.registry, named.repository, named.tag, base.digest)
+    if system_python is not None:
+        return Stages(
+            image,
+            image,
+            None,
+            f"python is the {system_python} that apt has for {named.familiar}, without any conda: pip "
+            "installs the packages in a stage of its own, of which only the environment is kept",
+        )
     if named.repository.endswith(MINIFORGE_IMAGE):
         return Stages(
             image,

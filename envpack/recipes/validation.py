@@ -24,6 +24,7 @@ _OUR_SCRIPTS = ("/usr/local/bin/entrypoint.sh", "/usr/local/bin/runscript.sh")
 # Activation sets these from the recipe.
 _OURS = frozenset(
     {"PATH", "CONDA_PREFIX", "CONDA_DEFAULT_ENV", "CONDA_SHLVL", "PYTHONNOUSERSITE", "PYTHONHOME"}
+    | {"VIRTUAL_ENV"}
 )
 # Some shell refuses to assign these, or the container runtime takes them from the host.
 _SHELL_OR_RUNTIME = frozenset(

@@ -1,5 +1,7 @@
 """A recipe to write texts from, and packages to write into them."""
 
+from dataclasses import replace
+
 import pytest
 
 from envpack import platforms
@@ -31,6 +33,22 @@ def packages() -> list[LockedPackage]:
         LockedPackage("six", "1.16.0", "conda", "linux-64", f"{CONDA}/six-1.16.0-0.tar.bz2", "3" * 64),
         LockedPackage("rich", "13.7.0", "pip", "linux-64", f"{FILES}/rich-13.7.0-py3-none-any.whl", "4" * 64),
     ]
+
+
+@pytest.fixture
+def wheels() -> list[LockedPackage]:
+    """What a lock for a distribution's own python has: pip, and rich."""
+    return [
+        LockedPackage("pip", "25.1", "pip", "linux-64", f"{FILES}/pip-25.1-py3-none-any.whl", "5" * 64),
+        LockedPackage("rich", "13.7.0", "pip", "linux-64", f"{FILES}/rich-13.7.0-py3-none-any.whl", "4" * 64),
+    ]
+
+
+@pytest.fixture
+def on_system_python(recipe: Recipe, pins: Pins) -> Recipe:
+    """A recipe on the python 3.8 of its base."""
+    made = stages(recipe.base, recipe.platform, pins, "3.8")
+    return replace(recipe, stages=made, system_python="3.8")
 
 
 @pytest.fixture

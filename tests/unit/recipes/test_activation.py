@@ -42,6 +42,25 @@ def test_exactly_these_variables_are_set(recipe: Recipe, shell: str) -> None:
 
 
 @pytest.mark.parametrize("shell", SHELLS)
+def test_exactly_these_variables_are_set_on_the_python_of_the_base(
+    on_system_python: Recipe, shell: str
+) -> None:
+    expected = {
+        "PATH": "/opt/env/bin:/usr/bin:/bin",
+        "VIRTUAL_ENV": "/opt/env",
+        "PYTHONNOUSERSITE": "1",
+        "PYTHONHOME": "",
+        "PYTHONPATH": "",
+        "OMP_NUM_THREADS": "4",
+    }
+    text = environment(on_system_python)
+    assert source(shell, text, before="set -eu") == expected
+    assert source(shell, f"{text}\n{text}") == expected
+    of_docker = {name: value for name, value in expected.items() if value and name != "PATH"}
+    assert variables(on_system_python) == of_docker
+
+
+@pytest.mark.parametrize("shell", SHELLS)
 @pytest.mark.parametrize(
     ("path", "expected"),
     [

@@ -57,7 +57,8 @@ def test_both_recipes_run_the_same_commands(recipe: Recipe, packages: list[Locke
     docker = " ".join(dockerfile.render(recipe, packages).split())
     assert recipe.stages is not None
     assert recipe.stages.installer is not None
-    for step in (installation.miniforge(recipe.stages.installer), *installation.steps(recipe, packages)):
+    steps = installation.steps(recipe, packages, as_root=True)
+    for step in (installation.miniforge(recipe.stages.installer), *steps):
         for command in step.commands:
             assert " ".join(command.split()) in post
             assert " ".join(command.split()) in docker

@@ -41,6 +41,13 @@ def linted(request: pytest.FixtureRequest, recipe: Recipe, pins: Pins) -> Recipe
     )
 
 
+@pytest.fixture
+def linted_on_system_python(linted: Recipe, pins: Pins) -> Recipe:
+    """The same on the base's own python."""
+    made = stages(linted.base, linted.platform, pins, "3.8")
+    return replace(linted, stages=made, system_python="3.8")
+
+
 def lint(program: str, *arguments: str | Path, text: str) -> str:
     """What ``program``, from the package of its name, says about ``text``."""
     done = subprocess.run(
@@ -56,18 +63,30 @@ def test_hadolint(content: str, linted: Recipe, packages: list[LockedPackage]) -
     assert lint("hadolint", "--no-color", text=text) == ""
 
 
+def test_hadolint_on_system_python(linted_on_system_python: Recipe, wheels: list[LockedPackage]) -> None:
+    assert lint("hadolint", "--no-color", text=dockerfile.render(linted_on_system_python, wheels)) == ""
+
+
 def test_hadolint_is_awake() -> None:
     assert "DL3006" in lint("hadolint", "--no-color", text="FROM ubuntu\n")
 
 
 @pytest.mark.parametrize("content", CONTENTS)
 def test_shellcheck(content: str, linted: Recipe, packages: list[LockedPackage]) -> None:
-    found = sections(apptainer_def.render(linted, [p for p in packages if CONTENTS[content](p)]))
-    for name in SCRIPTS:
+    check_scripts(linted, [p for p in packages if CONTENTS[content](p)])
+
+
+def test_shellcheck_on_system_python(linted_on_system_python: Recipe, wheels: list[LockedPackage]) -> None:
+    check_scripts(linted_on_system_python, wheels, "2 %post")
+
+
+def check_scripts(recipe: Recipe, packages: list[LockedPackage], *more: str) -> None:
+    found = sections(apptainer_def.render(recipe, packages))
+    for name in (*SCRIPTS, *more):
         assert lint("shellcheck", "--norc", "--shell=sh", text=found[name]) == "", name
-    for text in (*found.values(), activation.entrypoint(linted)):
+    for text in (*found.values(), activation.entrypoint(recipe)):
         assert "shellcheck disable" not in text
-    assert lint("shellcheck", "--norc", text=activation.entrypoint(linted)) == ""
+    assert lint("shellcheck", "--norc", text=activation.entrypoint(recipe)) == ""
 
 
 def test_shellcheck_is_awake() -> None:

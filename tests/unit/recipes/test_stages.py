@@ -35,6 +35,15 @@ def test_miniforge3_installs_and_stays_behind(name: str, pins: Pins) -> None:
     assert "ubuntu:24.04" in found.reason
 
 
+@pytest.mark.parametrize("name", ["ubuntu:20.04", "condaforge/miniforge3"])
+@pytest.mark.parametrize("subdir", ["linux-64", "linux-aarch64"])
+def test_the_python_of_the_base_needs_nothing_else(name: str, subdir: str, pins: Pins) -> None:
+    found = stages(base(name), platforms.get(subdir), pins, "3.8")
+    assert str(found.build) == str(found.runtime) == f"{parse_reference(name)}@{DIGEST}"
+    assert found.installer is None
+    assert "python is the 3.8 that apt has" in found.reason
+
+
 def test_a_platform_without_miniforge(pins: Pins) -> None:
     with pytest.raises(LockError, match="linux-aarch64"):
         stages(base("ubuntu:20.04"), platforms.get("linux-aarch64"), pins)
