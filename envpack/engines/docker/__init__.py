@@ -16,7 +16,6 @@ from envpack.cache import Cache
 from envpack.engines import Image
 from envpack.engines.docker import buildkit, classic, daemon, exports, oci_image, sif_image
 from envpack.engines.docker.daemon import Daemon
-from envpack.engines.native.order import link_order
 from envpack.formats.oci.compression import Compression
 from envpack.formats.squashfs.options import DEFAULT, Options
 from envpack.image import Digest, Reference
@@ -24,7 +23,6 @@ from envpack.ledger import Ledger
 from envpack.lockfile import Lockfile
 from envpack.progress import Progress
 from envpack.recipe import Recipe
-from envpack.recipes import apptainer_def
 
 Format = Literal["docker", "oci", "sif"]
 
@@ -109,8 +107,7 @@ class DockerEngine:
                     cache=self._cache, folder=folder, pool=pool, progress=self._progress,
                 )  # fmt: skip
                 return Image(recipe, output, written.size, written.sha256, manifest=written.manifest)
-            deffile = apptainer_def.render(recipe, link_order(lock.for_platform(recipe.platform.subdir)))
             return sif_image.write(
-                saved, recipe, deffile, output, self._options,
+                saved, lock, recipe, output, self._options,
                 cache=self._cache, folder=folder, pool=pool, progress=self._progress, ledger=ledger,
             )  # fmt: skip

@@ -105,11 +105,12 @@ class Lines:
 
     def failure(self) -> EngineError:
         """The error for a build that failed."""
-        last = self._rest[-1] if self._rest else ""
+        rest = list(self._rest)
         if self._failed is None:
-            return failures.step_failed(None, self._dockerfile, last, list(self._rest)[:-1])
+            return failures.step_failed(None, self._dockerfile, "".join(rest[-1:]), rest[:-1])
         number, message = self._failed
-        said = last if message in last else message
+        # The last words may say more than the step's own.
+        said = next((line for line in reversed(rest) if message in line), message)
         return failures.step_failed(self._steps[number], self._dockerfile, said, self._output[number])
 
 

@@ -7,25 +7,29 @@ is activated as there, and Docker's entry point is not used.
 from __future__ import annotations
 
 from concurrent.futures import Executor
+from dataclasses import replace
 from pathlib import Path
 
 from envpack.cache import Cache
 from envpack.content import rootfs
 from envpack.engines import Contents, Image, sif_file
+from envpack.engines.docker.imports import modules
 from envpack.engines.docker.saved import Saved
+from envpack.engines.native.order import link_order
 from envpack.engines.native.segments import Segments
 from envpack.formats.oci.configuration import base_variables
 from envpack.formats.squashfs.options import Options
 from envpack.ledger import Action, Ledger
+from envpack.lockfile import Lockfile
 from envpack.progress import Progress
 from envpack.recipe import Recipe
-from envpack.recipes import activation, singularity_d
+from envpack.recipes import activation, apptainer_def, singularity_d
 
 
 def write(
     image: Saved,
+    lock: Lockfile,
     recipe: Recipe,
-    deffile: str,
     output: Path,
     options: Options,
     *,
@@ -37,15 +41,18 @@ def write(
 ) -> Image:
     """Write ``image`` to ``output``, whole or not at all.
 
-    ``deffile`` is the definition file's text; ``folder`` is for parts on their way, ``pool`` compresses.
+    ``folder`` is for parts on their way, ``pool`` compresses.
     Raises :class:`OutputError`, and :class:`IntegrityError` for layers that no image can hold.
     """
     variables = _variables(image, recipe)
     segments = Segments(cache, folder, options, pool)
     with progress.step(f"Writing {output.name}"):
+        root = segments.write("root", rootfs.entries(image.layers))
+        recipe = replace(recipe, imports=modules(lock, recipe, root))
+        deffile = apptainer_def.render(recipe, link_order(lock.for_platform(recipe.platform.subdir)))
         order = [
             segments.write("mount-points", singularity_d.mount_points()),
-            segments.write("root", rootfs.entries(image.layers)),
+            root,
             segments.write("metadata", singularity_d.entries(recipe, deffile, variables)),
         ]
         written = sif_file.write(output, recipe, deffile, variables, order, options)
