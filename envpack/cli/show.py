@@ -90,6 +90,8 @@ def built(result: Built) -> None:
     if image.sha256 is not None:
         click.echo(f"sha256 {image.sha256}")
     click.echo(f"recipes for Docker and Apptainer in {result.recipes[0].parent}")
+    if image.contents is None and image.recipe.stages is not None:  # built from the recipe
+        click.echo(image.recipe.stages.reason)
     if image.manifest is not None:
         click.echo(f"manifest {image.manifest}")
     if image.daemon_id is not None and image.reference is not None:
