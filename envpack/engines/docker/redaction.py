@@ -7,7 +7,8 @@ import re
 from envpack.http_errors import redact
 
 _LINE = 300  # characters of a line that are shown
-_URL = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s\"'<>]+", re.IGNORECASE)
+# Those without a host have nothing to hide.
+_URL = re.compile(r"\b(?!(?:unix|file)://)[a-z][a-z0-9+.-]*://[^\s\"'<>]+", re.IGNORECASE)
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 
 

@@ -117,10 +117,8 @@ class _Stream:
         self._held = b""
 
     def read(self, size: int, /) -> bytes:
-        while not self._held:
-            self._held = next(self._pieces, b"")
-            if not self._held:
-                return b""
+        if not self._held:
+            self._held = next((piece for piece in self._pieces if piece), b"")
         piece, self._held = self._held[:size], self._held[size:]
         return piece
 
