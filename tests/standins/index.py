@@ -13,6 +13,7 @@ WHEELS = {
     "click": "8.2.1",
     "colorama": "0.4.6",
     "markupsafe": "3.0.2",
+    "pip": "25.3",
     "python-dateutil": "2.9.0.post0",
     "six": "1.17.0",
 }
