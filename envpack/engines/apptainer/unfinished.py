@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shlex
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -19,6 +20,8 @@ from envpack.errors import ProgramError
 
 _PREFIX = "envpack-build-"
 _TEMPORARY = "tmp"
+# As root of a namespace with all ids of the user; util-linux >= 2.38.
+REMOVE = ("unshare", "--map-auto", "--map-root-user", "rm", "-rf", "--")
 
 
 @contextmanager
@@ -87,8 +90,9 @@ def _remove_or_say(folder: Path, note: Callable[[str], None]) -> None:
     if not remove(folder):
         parent, name = folder.absolute().parent, folder.name
         note(
-            f"{folder} cannot be removed: files in it belong to your other ids (/etc/subuid). "
-            f"apptainer exec --fakeroot --bind {parent}:/mnt ANY-IMAGE.sif rm -rf /mnt/{name} removes it"
+            f"{folder} cannot be removed: files in it belong to your ids of /etc/subuid. This removes it: "
+            f"apptainer exec --fakeroot --bind {shlex.quote(str(parent))}:/mnt IMAGE.sif rm -rf "
+            f"{shlex.quote(f'/mnt/{name}')}"
         )
 
 
@@ -101,9 +105,8 @@ def remove(folder: Path) -> bool:
                     os.chmod(path, 0o700)  # noqa: PTH101 likewise
     shutil.rmtree(folder, onerror=_remove_empty)
     if os.path.lexists(folder):
-        # What other ids of the user own, only root of a user namespace of theirs can remove.
         with suppress(ProgramError):
-            process.run(["unshare", "--map-auto", "--map-root-user", "rm", "-rf", "--", folder.absolute()])
+            process.run([*REMOVE, folder.absolute()])
     return not os.path.lexists(folder)
 
 
