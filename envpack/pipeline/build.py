@@ -125,7 +125,7 @@ def _native(
     writer = wanted.writer()
     cache = Cache(config.cache)
     cache.prepare()
-    with Downloader(config, progress) as downloader, cache.temporary() as folder:
+    with Downloader(config, progress) as downloader:
         registry = Registry(config, downloader, cache)
         engine = NativeEngine(
             cache, downloader, registry, progress, writer,
@@ -133,11 +133,12 @@ def _native(
         )  # fmt: skip
         if wanted.format != "sandbox" or wanted.output is None:
             return engine.build(lock, recipe, wanted.output, ledger)
-        from envpack.engines.apptainer import sandbox
+        from envpack.engines import apptainer
 
-        sandbox.check(wanted.output)
-        image = engine.build(lock, recipe, folder / f"{recipe.name}.sif", ledger)
-        return sandbox.unpack(image, wanted.output, progress)
+        apptainer.check_sandbox(wanted.output)
+        made = wanted.output.with_name(f"{wanted.output.name.removesuffix('.sandbox')}.sif")
+        image = engine.build(lock, recipe, made, ledger)
+        return apptainer.unpack(made, image.recipe, wanted.output, progress)
 
 
 def _from_recipe(wanted: Target, folder: Path, config: Config, progress: Progress) -> Engine:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from envpack import atomic, process
@@ -61,47 +63,13 @@ class ApptainerEngine:
         program = find_program()
         facts = self._facts or gather(program)
         way = choose(program, facts, numbers(recipe.base.glibc))
-        self._check(output)
+        if self._sandbox:
+            check_sandbox(output)
+        atomic.check(output)
         self._progress.note(f"{program} {way.words}")
         options = [*way.options, *(["--sandbox"] if self._sandbox else []), *_insecure(recipe)]
-        with unfinished.folders(output, _temporary_folder(program), self._progress.note) as (beside, away):
-            made = beside / "image"
-            self._run(program, [*options, str(made.absolute()), FILENAME], away)
-            return self._keep(recipe, made, output)
-
-    def _check(self, output: Path) -> None:
-        """Refuse what will fail in the end."""
-        if self._sandbox and os.path.lexists(output):
-            raise EngineError(
-                f"{output} is there already, and may hold somebody's work",
-                hint="Remove it, or name another with --output.",
-            )
-        atomic.check(output)
-
-    def _run(self, program: Program, arguments: list[str], temporary: Path) -> None:
-        # What an interrupted build leaves in its temporary folder, the program does not remove: it gets one
-        # of its own.
-        variable = f"{'APPTAINER' if program.is_apptainer else 'SINGULARITY'}_TMPDIR"
-        with Transcript(self._progress) as transcript:
-            code = process.follow(
-                [program.path, "build", *arguments],
-                transcript.line,
-                env={**os.environ, variable: str(temporary)},
-                cwd=self._folder,
-            )
-            if code != 0:
-                raise failure(program, self._folder / FILENAME, transcript, code)
-
-    def _keep(self, recipe: Recipe, made: Path, output: Path) -> Image:
-        """Give the image its name."""
-        size = sha256 = None
-        try:
-            if not self._sandbox:
-                size, sha256 = self._sum(made)
-            made.rename(output)
-            atomic.sync_folder(output.parent)
-        except OSError as error:
-            raise atomic.cannot_write(output, error) from error
+        with _building(program, options, FILENAME, self._folder, output, self._progress) as made:
+            size, sha256 = (None, None) if self._sandbox else self._sum(made)
         return Image(recipe, output, size, sha256)
 
     def _sum(self, made: Path) -> tuple[int, str]:
@@ -113,6 +81,54 @@ class ApptainerEngine:
                 task.advance(len(block))
             os.fsync(file.fileno())
         return size, digest.hexdigest()
+
+
+def check_sandbox(output: Path) -> None:
+    """Raise :class:`EngineError` where no sandbox can be made: without Apptainer, and over something else."""
+    find_program()
+    if os.path.lexists(output):
+        raise EngineError(
+            f"{output} is there already, and may hold somebody's work",
+            hint="Remove it, or name another with --output.",
+        )
+
+
+def unpack(image: Path, recipe: Recipe, output: Path, progress: Progress) -> Image:
+    """Make the sandbox ``output`` of the SIF file ``image``, which was built from ``recipe``.
+
+    Any user can do that who can run Apptainer. Raises :class:`EngineError` where there is none, or it fails.
+    """
+    check_sandbox(output)
+    with _building(find_program(), ["--sandbox"], str(image.absolute()), image.parent, output, progress):
+        pass
+    return Image(recipe, output, None)
+
+
+@contextmanager
+def _building(
+    program: Program, options: list[str], source: str, folder: Path, output: Path, progress: Progress
+) -> Iterator[Path]:
+    """Run the program in ``folder`` and give what it made of ``source``, which then becomes ``output``."""
+    # What an interrupted build leaves in its temporary folder, the program does not remove: it gets one of
+    # its own.
+    variable = f"{'APPTAINER' if program.is_apptainer else 'SINGULARITY'}_TMPDIR"
+    with unfinished.folders(output, _temporary_folder(program), progress.note) as (beside, away):
+        made = beside / "image"
+        with Transcript(progress) as transcript:
+            code = process.follow(
+                [program.path, "build", *options, made.absolute(), source],
+                transcript.line,
+                env={**os.environ, variable: str(away)},
+                cwd=folder,
+            )
+            if code != 0:
+                raise failure(program, folder / FILENAME, transcript, code)
+        try:
+            yield made
+            made.rename(output)
+            atomic.sync_folder(output.parent)
+        except OSError as error:
+            raise atomic.cannot_write(output, error) from error
 
 
 def _insecure(recipe: Recipe) -> list[str]:
