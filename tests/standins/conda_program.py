@@ -77,7 +77,8 @@ def record(line: str, folder: Path) -> rattler.RepoDataRecord:
     index = unpacked / "info" / "index.json"
     made = rattler.PackageRecord.from_index_json(index, size=len(data), sha256=found["sha256"])
     channel = found["url"].rsplit("/", 2)[0]
-    return rattler.RepoDataRecord(made, found["name"], path.as_uri(), channel)
+    # By its address, which conda-meta records: the library fetches it once more.
+    return rattler.RepoDataRecord(made, found["name"], found["url"], channel)
 
 
 if __name__ == "__main__":

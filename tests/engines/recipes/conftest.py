@@ -102,7 +102,9 @@ def settings(work: Path, plain_registry: Served) -> Iterator[dict[str, str]]:
             f'[runtime]\nreference = "{plain_registry.url.partition("//")[2]}/library/ubuntu:24.04"\n'
             f'digest = "{runtime}"\n'
         )
-        (work / "config.toml").write_text(f'cache = "{work}/cache"\npins = "{work}/pins.toml"\n')
+        (work / "config.toml").write_text(
+            f'cache = "{work}/cache"\npins = "{work}/pins.toml"\n[docker]\nnetwork = "host"\n'
+        )
         kept = {name: value for name, value in os.environ.items() if not name.startswith("UV_")}
         yield {
             **kept,
