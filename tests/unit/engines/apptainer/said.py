@@ -1,6 +1,7 @@
 """A definition file, and what Apptainer 1.4.5 said of it and others like it.
 
-Recorded, with hosts renamed; "killed", "a download that is gone" and "nothing known" are made up.
+Recorded, with hosts renamed; "killed", "a download that is gone", "something else went wrong before" and
+"nothing known" are made up.
 """
 
 # ruff: noqa: E501 recorded lines are as long as they are
@@ -118,6 +119,13 @@ ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE. If you
         "EngineError",
         25,
         "%post ended with exit status 1 at `/opt/conda/bin/conda create --yes --quiet --prefix /opt/env…`",
+        "mend the cause",
+    ),
+    "something else went wrong before": (
+        TRACES.replace("+ bash", "curl: (28) Connection timed out\n+ bash") + f"conda: wrong\n{_POST} 1",
+        "EngineError",
+        25,
+        "/opt/conda/bin/conda create --yes --quiet --prefix /opt/env…`",
         "mend the cause",
     ),
     "killed": (

@@ -52,6 +52,13 @@ def test_output_that_looks_like_a_command_is_passed_over() -> None:
     assert definition.command_line(DEFINITION, []) is None
 
 
+def test_a_command_on_several_lines() -> None:
+    lines = ("%post", "# a \\", "apt-get install \\", "  one two \\", "  three four", "apt-get install five")
+    text = "\n".join(lines)
+    assert definition.command_line(text, ["apt-get install one two three four"]) == 3
+    assert definition.command_line(text, ["apt-get install five"]) == 6
+
+
 def test_other_places() -> None:
     line = definition.section_line(DEFINITION, "post")
     assert line is not None
