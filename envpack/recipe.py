@@ -41,7 +41,8 @@ class Recipe:
     ``prefix`` is the environment's absolute path in the image; ``epoch`` the image's date in seconds since
     1970; ``variables`` are set on activation beside the usual ones; ``imports`` are the python modules whose
     import is the image's test; ``labels`` are OCI annotation keys and values; ``packages`` is the table for
-    the help text: (name, version) of what was asked for. ``stages`` is how Docker and Apptainer build it;
+    the help text: (name, version) of what was asked for. ``activated`` is what packages' activation scripts
+    set, as far as it is known before they are run. ``stages`` is how Docker and Apptainer build it;
     ``None`` where only the native engine is meant. ``settings`` is what the project adds; the variables and
     labels among them are part of ``variables`` and ``labels`` already. ``system_python`` is the version
     (``3.11``) of the base's own python where that is the environment's, and there is no conda at all.
@@ -56,6 +57,7 @@ class Recipe:
     imports: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     packages: tuple[tuple[str, str], ...] = ()
+    activated: Mapping[str, str] = field(default_factory=dict)
     stages: Stages | None = None
     settings: ImageSettings = field(default_factory=ImageSettings)
     system_python: str | None = None

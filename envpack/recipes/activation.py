@@ -68,11 +68,13 @@ def _named(recipe: Recipe) -> dict[str, str]:
 def variables(recipe: Recipe) -> dict[str, str]:
     """The variables of a Docker or OCI image, beside ``PATH``, in the order in which they are written.
 
-    Values with line breaks are absent: no Dockerfile can hold them. :func:`entrypoint` sets these.
+    Values with line breaks are absent: no Dockerfile can hold them. :func:`entrypoint` sets these. What
+    packages' scripts set comes last, as these are run last.
     """
     fixed = {**_named(recipe), "PYTHONNOUSERSITE": "1"}
-    own = {k: v for k, v in sorted(recipe.variables.items()) if not _has_line_break(v)}
-    return fixed | own
+    activated = {k: v for k, v in recipe.activated.items() if k != "PATH"}
+    own = sorted(recipe.variables.items()) + sorted(activated.items())
+    return fixed | {k: v for k, v in own if not _has_line_break(v)}
 
 
 def start(recipe: Recipe) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from envpack.bases.manifest import Manifest
@@ -20,6 +21,7 @@ from envpack.cache import Cache
 from envpack.content import project_files, rootfs
 from envpack.download import Download, Downloader
 from envpack.engines import Image
+from envpack.engines.native.activated import evaluated
 from envpack.engines.native.imports import requested_modules, top_level_modules
 from envpack.engines.native.linked import ImageWriter, Linked, Part, Workspace
 from envpack.engines.native.linking import Linker
@@ -27,11 +29,12 @@ from envpack.engines.native.order import link_order
 from envpack.engines.native.segments import Segments
 from envpack.entry import decode_path
 from envpack.errors import BaseImageError, EngineError, Problem
+from envpack.formats.oci.configuration import base_variables
 from envpack.ledger import Action, Ledger
 from envpack.lockfile import LockedPackage, Lockfile
 from envpack.progress import Progress
 from envpack.recipe import Recipe
-from envpack.recipes import apptainer_def
+from envpack.recipes import activation, apptainer_def
 
 
 class NativeEngine:
@@ -86,10 +89,21 @@ class NativeEngine:
             with Linker(segments, folder, packages, archives, recipe, self._workers) as linker:
                 parts = self._link(linker, packages, ledger)
             modules = _imports(lock, recipe, parts, linker.site_packages)
-            recipe = replace(recipe, imports=modules)
-            deffile = apptainer_def.render(recipe, packages)
-            files = self._files(segments, recipe)
-            linked = Linked(recipe, deffile, manifest, layers, base, parts, files)
+            variables = _variables(recipe, manifest)
+            paths = chain.from_iterable(part.paths for part in parts)
+            activated = evaluated(recipe, paths, [base, *(part.segment for part in parts)], variables)
+            recipe = replace(recipe, imports=modules, activated=activated.variables)
+            linked = Linked(
+                recipe,
+                apptainer_def.render(recipe, packages),
+                manifest,
+                layers,
+                base,
+                parts,
+                self._files(segments, recipe),
+                variables,
+                activated,
+            )
             workspace = Workspace(self._cache, folder, pool, segments, self._progress)
             return self._writer.write(linked, workspace, output, ledger)
 
@@ -169,6 +183,13 @@ def refuse_commands(recipe: Recipe) -> None:
             problems=problems,
             hint="Build with --engine docker or --engine apptainer.",
         )
+
+
+def _variables(recipe: Recipe, manifest: Manifest) -> dict[str, str]:
+    """What every program in a container sees, without what packages' scripts set."""
+    base = base_variables(manifest.config)
+    path = f"{recipe.prefix}/bin:{base.get('PATH') or activation.DEFAULT_PATH}"
+    return {**base, "PATH": path, **activation.variables(recipe)}
 
 
 def _imports(

@@ -26,18 +26,27 @@ class Activated:
     variables: Mapping[str, str]
     scripts: tuple[str, ...] | None
 
+    def report(self, ledger: Ledger) -> None:
+        """Findings about what programs of ``docker exec`` will not see."""
+        for path in self.scripts or ():
+            ledger.add(
+                Action.RELAXED,
+                path,
+                "it does more than set variables, so it is run when a container starts, and programs of "
+                "`docker exec` do not see what it sets",
+                remedy="Start these through /usr/local/bin/entrypoint.sh.",
+            )
+
 
 def evaluated(
     recipe: Recipe,
     paths: Iterable[str],
     segments: Sequence[Path],
     environment: Mapping[str, str],
-    ledger: Ledger,
 ) -> Activated:
     """Go through the scripts among ``paths`` in the order in which conda sources them.
 
-    ``segments`` hold the base and the packages; ``environment`` are the image's variables before. Scripts
-    that cannot be evaluated are reported.
+    ``segments`` hold the base and the packages; ``environment`` are the image's variables before.
     """
     folder = f"{recipe.prefix.strip('/')}/etc/conda/activate.d/"
     scripts = sorted({p for p in paths if p.startswith(folder) and p.endswith(".sh")})
@@ -60,13 +69,6 @@ def evaluated(
         changes = None if text is None else activation_scripts.evaluate(text, {**environment, **found}, kind)
         if changes is None:
             remaining.append(f"/{path}")
-            ledger.add(
-                Action.RELAXED,
-                f"/{path}",
-                "it does more than set variables, so it is run when a container starts, and programs of "
-                "`docker exec` do not see what it sets",
-                remedy="Start these through /usr/local/bin/entrypoint.sh.",
-            )
         else:
             found |= changes
     return Activated(found, tuple(remaining))

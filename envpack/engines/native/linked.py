@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from envpack.bases.manifest import Manifest
 from envpack.cache import Cache
 from envpack.content import prefix_record
 from envpack.engines import Image
+from envpack.engines.native.activated import Activated
 from envpack.engines.native.segments import Segments
 from envpack.entry import Entry, file
 from envpack.formats.squashfs.options import Options
@@ -43,7 +44,8 @@ class Linked:
 
     ``layers`` are the base's blobs as they were pulled, ``base`` is their file system as a segment;
     ``files`` are segments of what the project adds, in the order of ``recipe.settings.files``; ``deffile``
-    is the definition file's text.
+    is the definition file's text; ``variables`` are those of a container image before packages' scripts,
+    and ``activated`` is what is known of these.
     """
 
     recipe: Recipe
@@ -53,6 +55,8 @@ class Linked:
     base: Path
     parts: tuple[Part, ...]
     files: tuple[Path, ...]
+    variables: Mapping[str, str]
+    activated: Activated
 
     @property
     def segments(self) -> tuple[Path, ...]:

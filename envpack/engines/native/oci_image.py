@@ -8,18 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 from envpack import atomic
 from envpack.engines import Contents, Image
-from envpack.engines.native.activated import evaluated
 from envpack.engines.native.layers import Layers
 from envpack.engines.native.linked import Linked, Part, Workspace, report_overwritten
 from envpack.entry import file
 from envpack.formats.oci import archive, configuration
 from envpack.formats.oci.compression import Compression
-from envpack.formats.oci.configuration import Settings, base_variables
+from envpack.formats.oci.configuration import Settings
 from envpack.formats.oci.layer import Layer
 from envpack.formats.squashfs.merged import Merged
 from envpack.formats.squashfs.options import DEFAULT, Options
@@ -57,10 +55,8 @@ class OciImage:
         """Groups of segments become layers; layers, configuration and manifest the archive."""
         recipe = linked.recipe
         packages = linked.segments
-        variables = _variables(linked)
-        paths = chain.from_iterable(part.paths for part in linked.parts)
-        activated = evaluated(recipe, paths, packages, variables, ledger)
-        entrypoint = activation.entrypoint(recipe, activated.scripts).encode()
+        linked.activated.report(ledger)
+        entrypoint = activation.entrypoint(recipe, linked.activated.scripts).encode()
         own = [file(activation.ENTRYPOINT.lstrip("/"), entrypoint, 0o755), *linked.own()]
         merged = Merged([*packages, workspace.segments.write("metadata", own)])
         maker = Layers(workspace.cache, workspace.folder, self.compression, workspace.pool, recipe.epoch)
@@ -74,7 +70,7 @@ class OciImage:
         settings = Settings(
             entrypoint=entry,
             command=command,
-            variables={**variables, **activated.variables},
+            variables={**linked.variables, **linked.activated.variables},
             labels=recipe.labels,
         )
         config = configuration.render(linked.manifest.config, made, settings, recipe.epoch)
@@ -123,10 +119,3 @@ def _base_layers(linked: Linked) -> Iterator[Layer]:
     ids = linked.manifest.config["rootfs"]["diff_ids"]
     for descriptor, diff_id, path in zip(linked.manifest.layers, ids, linked.layers, strict=True):
         yield Layer(descriptor, Digest(diff_id), path, "base image")
-
-
-def _variables(linked: Linked) -> dict[str, str]:
-    """What every program in the image sees, without what packages' scripts set."""
-    base = base_variables(linked.manifest.config)
-    path = f"{linked.recipe.prefix}/bin:{base.get('PATH') or activation.DEFAULT_PATH}"
-    return {**base, "PATH": path, **activation.variables(linked.recipe)}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -109,6 +111,27 @@ def test_docker_exec(docker: Docker, docker_image: Callable[[str, str, str], str
         entrypoint = ["/bin/sh", "/usr/local/bin/entrypoint.sh"]
         done = docker("exec", container, *entrypoint, "python", "-c", PRINT)
         check(done.stdout, EXPECTED | ACTIVATED)
+    finally:
+        docker("kill", container)
+
+
+def test_docker_exec_after_a_build_that_saw_the_packages(
+    work: Path, settings: dict[str, str], docker: Docker, project: Callable[[str, str], Project]
+) -> None:
+    """`envpack build` knows what the scripts set, so the recipe that it writes has it for all programs."""
+    made = project(*CELL)
+    folder = work / "after-build"
+    shutil.copytree(made.folder / "lockfiles", folder / "lockfiles")
+    done = subprocess.run(
+        [sys.executable, "-m", "envpack", "build", "--skip-link-scripts"],
+        cwd=folder, env=settings, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    docker("build", "--network", "host", "-t", "after-build", folder / "recipes" / NAME)
+    container = docker("run", "-d", "--rm", "--network", "none", "after-build", "sleep", "300").stdout.strip()
+    try:
+        always = {name: value for name, value in EXPECTED.items() if "\n" not in value}
+        check(docker("exec", container, "python", "-c", PRINT).stdout, always | ACTIVATED)
     finally:
         docker("kill", container)
 

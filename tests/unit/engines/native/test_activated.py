@@ -27,7 +27,9 @@ def activated(folder: Path, *entries: Entry) -> tuple[Activated, Ledger]:
     with segment.open("w+b") as out, ThreadPoolExecutor(1) as pool:
         write_segment(entries, out, DEFAULT, pool)
     paths = [entry.path for entry in entries]
-    return evaluated(recipe, paths, [segment], {"CONDA_PREFIX": "/opt/env"}, ledger), ledger
+    made = evaluated(recipe, paths, [segment], {"CONDA_PREFIX": "/opt/env"})
+    made.report(ledger)
+    return made, ledger
 
 
 def test_scripts_see_what_those_before_them_set(tmp_path: Path) -> None:
