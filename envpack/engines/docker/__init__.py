@@ -73,7 +73,8 @@ class DockerEngine:
             image = self._write(found, lock, recipe, output, ledger)
         image = replace(image, reference=self._reference, daemon_id=Digest(about["Id"]))
         if self._push:
-            image = replace(image, manifest=exports.push(found, self._reference, self._progress))
+            pushed = exports.push(found, self._reference, self._progress)
+            image = replace(image, manifest=pushed or image.manifest)
         return image
 
     def _build(self, found: Daemon, recipe: Recipe) -> None:

@@ -98,10 +98,9 @@ class Lines:
 
     def _layer(self, name: str, done: str, unit: str, total: str, total_unit: str) -> None:
         size = round(float(total) * _UNITS[total_unit])
-        self._tasks.begin(name, f"Pulling layer {name}", size, "bytes")
-        self._tasks.reach(name, round(float(done) * _UNITS[unit]))
+        self._tasks.moved("Pulling", name, round(float(done) * _UNITS[unit]), size)
         if (done, unit) == (total, total_unit):
-            self._tasks.end(name)
+            self._tasks.end(f"Pulling {name}")
 
     def failure(self) -> EngineError:
         """The error for a build that failed."""

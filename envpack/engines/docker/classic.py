@@ -1,4 +1,4 @@
-"""Docker's classic builder, through the API: every daemon has it, and podman's socket too."""
+"""Docker's classic builder, through the API: every daemon has it, and podman's socket speaks like it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from envpack.engines.docker.redaction import plain
 from envpack.engines.docker.tasks import Tasks
 from envpack.progress import Progress
 
-_STEP = re.compile(r"Step (\d+)/(\d+) : ")
+_STEP = re.compile(r"Step (\d+)/\d+ : ")
+# podman's, which counts in each stage anew, and names the stages where there are several.
+_PODMAN_STEP = re.compile(r"(?:\[(\d+)/\d+\] )?STEP (\d+)/\d+: ")
 # The builder's own remarks between the output of steps.
 _REMARK = re.compile(r" ---> |Removing intermediate container |Successfully (?:built|tagged) ")
 
@@ -46,16 +48,27 @@ class Messages:
             self._tasks.layer(message)
 
     def _line(self, line: str) -> None:
-        begun = _STEP.match(line)
-        number = int(begun[1]) if begun else 0
-        if begun and number == (self._step.number if self._step else 0) + 1 <= len(self._found):
+        begun = self._begun(line)
+        if begun:
             if self._step:
                 self._tasks.end(self._step.title)
-            self._step = self._found[number - 1]
+            self._step = begun
             self._lines.clear()
             self._tasks.begin(self._step.title, self._step.title)
         elif not _REMARK.match(line):
             self._lines.append(line)
+
+    def _begun(self, line: str) -> Instruction | None:
+        """The step that the line begins; not what a program prints that looks the same."""
+        number = 0
+        if step := _STEP.match(line):
+            number = int(step[1])
+        elif step := _PODMAN_STEP.match(line):
+            stages = [i.number for i in self._found if i.place == 1]
+            stage = int(step[1] or 1)
+            number = stages[stage - 1] + int(step[2]) - 1 if 0 < stage <= len(stages) else 0
+        following = self._step.number + 1 if self._step else 1
+        return self._found[number - 1] if number == following <= len(self._found) else None
 
 
 def build(

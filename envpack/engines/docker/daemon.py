@@ -1,9 +1,4 @@
-"""The Docker daemon: where it is, what it can do, and what it means when it does not answer.
-
-As the ``docker`` command does, the variable ``DOCKER_HOST`` (with ``DOCKER_TLS_VERIFY`` and
-``DOCKER_CERT_PATH``) comes first, then the context that ``DOCKER_CONTEXT`` or ``currentContext`` in
-``~/.docker/config.json`` names, then the usual socket.
-"""
+"""The Docker daemon: what it can do, and what it means when it does not answer."""
 
 from __future__ import annotations
 
@@ -13,28 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from envpack.engines.docker import failures
+from envpack.engines.docker.place import OTHERWISE, SOCKET, Place, find
 from envpack.engines.docker.redaction import shown
 from envpack.errors import EngineError
 
-_SOCKET = "unix:///var/run/docker.sock"
-_OTHERWISE = "or build without Docker: with the native engine or with --engine apptainer"
 _ANSWER_WITHIN = 60  # seconds for the first answer; builds take what they take
 _BUILDKIT_SINCE = (1, 39)  # API version, Docker 18.09
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a daemon is, and what names it. ``context`` is its docker context, if that does."""
-
-    address: str
-    because: str
-    tls: Any = None  # docker-py's TLSConfig
-    context: str | None = None
-
-    @property
-    def shown(self) -> str:
-        """The address without secrets."""
-        return shown(self.address)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,61 +80,33 @@ def connect(environ: Mapping[str, str]) -> Daemon:
 
     place = find(environ)
     try:
-        client = docker.APIClient(
-            base_url=place.address,
-            tls=place.tls or False,
-            timeout=_ANSWER_WITHIN,
-            use_ssh_client=place.address.startswith("ssh://"),
-        )
-        about = client.version()
-    except (docker.errors.DockerException, requests.RequestException, OSError) as error:
+        client = _client(place, docker.constants.MINIMUM_DOCKER_API_VERSION)
+        about = client.version(api_version=False)
+        client = _client(place, str(about["ApiVersion"]))
+    except (docker.errors.DockerException, requests.RequestException, OSError, LookupError) as error:
         raise _unreachable(place, error) from error
     client.timeout = None
     parts = [str(part.get("Name")) for part in about.get("Components") or () if isinstance(part, dict)]
-    version = tuple(
-        int(number) for number in str(about.get("ApiVersion", "0")).split(".") if number.isdigit()
-    )
+    version = tuple(int(number) for number in str(about["ApiVersion"]).split(".") if number.isdigit())
     buildkit = version >= _BUILDKIT_SINCE and about.get("Os") == "linux" and "Podman Engine" not in parts
     return Daemon(place, client, str(about.get("Arch")), buildkit)
 
 
-def find(environ: Mapping[str, str]) -> Place:
-    """Where the daemon is, if there is one; raises :class:`EngineError` for a context that is not there."""
-    import docker.errors
-    from docker.context import Context
-    from docker.context.config import get_current_context_name
-    from docker.utils import kwargs_from_env
+def _client(place: Place, version: str) -> Any:
+    """docker-py's client, which with an API version does not connect yet."""
+    import docker
 
-    if host := environ.get("DOCKER_HOST"):
-        try:
-            tls = kwargs_from_env(dict(environ)).get("tls")
-        except docker.errors.TLSParameterError as error:
-            raise EngineError(
-                f"cannot use TLS for the Docker daemon at {shown(host)}",
-                why=str(error).partition(".")[0],
-                hint="DOCKER_CERT_PATH must name a folder with ca.pem, cert.pem and key.pem.",
-            ) from error
-        return Place(host, "the variable DOCKER_HOST names it", tls)
-    named = environ.get("DOCKER_CONTEXT")
-    name = named or get_current_context_name()
-    why = "the variable DOCKER_CONTEXT" if named else "currentContext in docker's config.json"
-    if name == "default":
-        return Place(_SOCKET, "that is where Docker listens unless something else is said")
-    try:
-        context = Context.load_context(name)
-    except Exception as error:  # docker-py lets through whatever damaged metadata brings about
-        raise EngineError(
-            f"cannot read the docker context {name!r}",
-            why=str(error),
-            hint="Make it again with `docker context create`, or set DOCKER_HOST.",
-        ) from error
-    if context is None or not context.Host:
-        raise EngineError(
-            f"there is no docker context {name!r}",
-            why=f"{why} names it",
-            hint=f"Choose another with `docker context use`, set DOCKER_HOST, {_OTHERWISE}.",
-        )
-    return Place(context.Host, f"the docker context {name!r} names it ({why})", context.TLSConfig, name)
+    client = docker.APIClient(
+        base_url=place.address,
+        version=version,
+        tls=place.tls or False,
+        timeout=_ANSWER_WITHIN,
+        use_ssh_client=place.address.startswith("ssh://"),
+    )
+    if place.tls:
+        # Else REQUESTS_CA_BUNDLE, which is for the web, takes the place of the daemon's own certificate.
+        client.trust_env = False
+    return client
 
 
 def _unreachable(place: Place, error: Exception) -> EngineError:
@@ -166,7 +117,7 @@ def _unreachable(place: Place, error: Exception) -> EngineError:
             f"you may not use the Docker daemon at {place.shown}",
             why=why,
             hint="Have yourself added to the group docker (sudo usermod -aG docker $USER, then log in "
-            f"again), set DOCKER_HOST to a daemon of your own, {_OTHERWISE}.",
+            f"again), set DOCKER_HOST to a daemon of your own, {OTHERWISE}.",
         )
     if "paramiko" in str(error):
         return EngineError(
@@ -174,11 +125,11 @@ def _unreachable(place: Place, error: Exception) -> EngineError:
             why="docker-py needs the package paramiko for ssh",
             hint="Install it: pip install 'docker[ssh]'.",
         )
-    start = "Start Docker (sudo systemctl start docker)" if place.address == _SOCKET else "Start that daemon"
+    start = "Start Docker (sudo systemctl start docker)" if place.address == SOCKET else "Start that daemon"
     return EngineError(
         f"no Docker daemon answers at {place.shown}",
         why=why,
-        hint=f"{start}, set DOCKER_HOST to another, {_OTHERWISE}.",
+        hint=f"{start}, set DOCKER_HOST to another, {OTHERWISE}.",
     )
 
 

@@ -11,7 +11,7 @@ from envpack.engines.docker.redaction import shown
 from envpack.errors import EngineError, Location
 
 TAIL = 15  # lines of a step's output in messages
-_EXIT_CODE = re.compile(r"(?:returned a non-zero code|exit code): ?(\d+)")
+_EXIT_CODE = re.compile(r"(?:returned a non-zero code:|exit code:|while running runtime: exit status) ?(\d+)")
 _REGISTRY = re.compile(r"https?://([A-Za-z0-9.-]+(?::\d+)?)/")
 _HUB = ("docker.io", "index.docker.io", "registry-1.docker.io", "auth.docker.io")
 
@@ -40,7 +40,8 @@ _HINTS = (
     ),
     (
         r"file not found in build context|failed to compute cache key|failed to calculate checksum|"
-        r"forbidden path outside|lstat .* no such file|(?:COPY|ADD) failed: .*no such file",
+        r"forbidden path outside|lstat .* no such file|(?:COPY|ADD) failed: .*no such file|"
+        r"copier: stat: .*no such file",
         "The recipe's folder lacks a file: run the same command again, which writes the recipe anew.",
     ),
     (
@@ -54,7 +55,8 @@ _HINTS = (
     (
         r"could ?n.t resolve|could not resolve|name resolution|no such host|connection refused|"
         r"network is unreachable|no route to host|failed to establish a new connection|timed? ?out|"
-        r"condahttperror|connection reset|tls handshake|could not connect|proxyerror",
+        r"condahttperror|connection reset|failed to connect|couldn't connect|could not connect|"
+        r"tls handshake|proxyerror",
         "The build does not reach that server. Containers have a network of their own: see network under "
         '[docker] in the configuration (network = "host" is this machine\'s own), and "proxies" in '
         "~/.docker/config.json.",

@@ -11,6 +11,8 @@ from envpack.progress import Progress, Task, Unit
 # What Docker's API calls a layer on its way, and what it is called here.
 _VERBS = {"Downloading": "Pulling", "Extracting": "Unpacking", "Pushing": "Pushing"}
 
+_WORTH_A_STEP = 1_000_000  # bytes
+
 
 class Tasks:
     """The steps under way, by any key. A context manager: leaving it ends them all."""
@@ -47,10 +49,14 @@ class Tasks:
             if other != verb:
                 self.end(f"{other} {name}")
         if verb and isinstance(detail.get("current"), int):
-            total = detail.get("total")
-            self.begin(f"{verb} {name}", f"{verb} layer {name}", total or None, "bytes")
+            self.moved(verb, name, detail["current"], detail.get("total") or None)
+
+    def moved(self, verb: str, name: str, amount: int, total: int | None) -> None:
+        """So many bytes of a layer; small ones, and manifests, are not worth a step."""
+        if total is None or total >= _WORTH_A_STEP:
+            self.begin(f"{verb} {name}", f"{verb} layer {name}", total, "bytes")
             # A layer's size is an estimate that its tar may exceed.
-            self.reach(f"{verb} {name}", min(detail["current"], total) if total else detail["current"])
+            self.reach(f"{verb} {name}", min(amount, total) if total else amount)
 
     def __enter__(self) -> Tasks:
         return self

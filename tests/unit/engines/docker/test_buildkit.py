@@ -12,8 +12,9 @@ import pytest
 
 from envpack.engines.docker import buildkit
 from envpack.engines.docker.buildkit import Lines
-from envpack.engines.docker.daemon import Daemon, Place
+from envpack.engines.docker.daemon import Daemon
 from envpack.engines.docker.dockerfile import read
+from envpack.engines.docker.place import Place
 from envpack.engines.docker.tasks import Tasks
 from envpack.errors import EngineError
 from tests.unit.engines.docker.conftest import Recorded

@@ -116,3 +116,21 @@ def test_a_failure_before_the_first_step(dockerfile: Path, tasks: Tasks) -> None
     with pytest.raises(EngineError, match="Docker cannot build the recipe") as caught:
         fed([{"error": "dockerfile parse error on line 1: unknown instruction: FORM"}], dockerfile, tasks)
     assert caught.value.hint == f"See all of it with: docker build {dockerfile.parent}"
+
+
+def test_podman_counts_in_each_stage(dockerfile: Path, tasks: Tasks, recorded: Recorded) -> None:
+    said = [
+        "[1/2] STEP 1/3: FROM 127.0.0.1:5000/library/ubuntu:20.04 AS build\n",
+        "[1/2] STEP 2/3: ADD http://127.0.0.1:8000/miniforge.sh /opt/build/miniforge.sh\n",
+        "--> 1d2c3b4a5f6\n",
+        "[1/2] STEP 3/3: RUN sha256sum -c\n",
+        "[2/2] STEP 1/4: FROM 127.0.0.1:5000/library/ubuntu:20.04\n",
+        "[2/2] STEP 2/4: COPY --from=build /opt/env /opt/env\n",
+        "cp: no such file\n",
+    ]
+    messages = [{"stream": text} for text in said]
+    error = 'building at STEP "COPY": while running runtime: exit status 1'
+    with pytest.raises(EngineError, match="step 5 of 7") as caught:
+        fed([*messages, {"error": error}], dockerfile, tasks)
+    assert caught.value.why == "cp: no such file\nexit code 1"
+    assert len(recorded.steps) == 5

@@ -1,9 +1,7 @@
-"""Where the daemon is said to be, and what is said when none is there."""
+"""What is said when no daemon answers."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import socket
 import subprocess
@@ -14,61 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from envpack.engines.docker.daemon import connect, find
+from envpack.engines.docker.daemon import connect
 from envpack.errors import EngineError
-
-
-@pytest.fixture
-def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Docker's configuration, with a context ``far``."""
-    folder = tmp_path / "config"
-    about = folder / "contexts" / "meta" / hashlib.sha256(b"far").hexdigest()
-    about.mkdir(parents=True)
-    endpoint = {"Host": "unix:///far.sock", "SkipTLSVerify": False}
-    (about / "meta.json").write_text(
-        json.dumps({"Name": "far", "Metadata": {}, "Endpoints": {"docker": endpoint}})
-    )
-    (folder / "config.json").write_text("{}")
-    monkeypatch.setenv("DOCKER_CONFIG", str(folder))
-    return folder
-
-
-def test_the_usual_socket(config: Path) -> None:
-    place = find({})
-    assert place.address == "unix:///var/run/docker.sock"
-    assert place.context is None
-    assert find({"DOCKER_CONTEXT": "default", "DOCKER_HOST": ""}) == place
-
-
-def test_the_variable_comes_before_contexts(config: Path) -> None:
-    place = find({"DOCKER_HOST": "tcp://example.org:2375", "DOCKER_CONTEXT": "far"})
-    assert (place.address, place.context, place.tls) == ("tcp://example.org:2375", None, None)
-
-
-@pytest.mark.parametrize("by", ["DOCKER_CONTEXT", "config.json"])
-def test_contexts(by: str, config: Path) -> None:
-    if by == "config.json":
-        (config / by).write_text('{"currentContext": "far"}')
-    place = find({by: "far"})
-    assert (place.address, place.context) == ("unix:///far.sock", "far")
-    assert by in place.because
-
-
-def test_contexts_that_are_not_there_or_damaged(config: Path) -> None:
-    with pytest.raises(EngineError, match="no docker context 'near'") as caught:
-        find({"DOCKER_CONTEXT": "near"})
-    assert "docker context use" in str(caught.value.hint)
-    [path] = config.rglob("meta.json")
-    path.write_text("{")
-    with pytest.raises(EngineError, match="cannot read the docker context 'far'"):
-        find({"DOCKER_CONTEXT": "far"})
-
-
-def test_tls_without_certificates(tmp_path: Path) -> None:
-    environ = {"DOCKER_HOST": "tcp://e.org:2376", "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": str(tmp_path)}
-    with pytest.raises(EngineError, match="cannot use TLS") as caught:
-        find(environ)
-    assert "ca.pem" in str(caught.value.hint)
 
 
 @pytest.fixture

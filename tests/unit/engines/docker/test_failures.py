@@ -42,6 +42,7 @@ from envpack.engines.docker.redaction import plain, shown
         ("curl: (6) Could not resolve host: conda.anaconda.org", "network"),
         ("dial tcp: lookup registry-1.docker.io: no such host", "network"),
         ("NewConnectionError: Failed to establish a new connection: [Errno -3] Temporary failure", "network"),
+        ("curl: (7) Failed to connect to 127.0.0.1 port 1 after 0 ms: Couldn't connect to server", "network"),
         ("net/http: TLS handshake timeout", "network"),
         ("CondaHTTPError: HTTP 000 CONNECTION FAILED for url <https://conda.anaconda.org/x>", "network"),
         ("/bin/sh: 1: conda: not found\nexit code 127", None),

@@ -12,14 +12,19 @@ def test_a_push_as_docker_tells_it(tasks: Tasks, recorded: Recorded) -> None:
     with tasks:
         for status, detail in [
             ("Preparing", {}),
-            ("Pushing", {"current": 512, "total": 880}),
-            ("Pushing", {"current": 4096, "total": 880}),  # a tar is larger than its files
+            ("Pushing", {"current": 531456, "total": 97029980}),
+            ("Pushing", {"current": 99001344, "total": 97029980}),  # a tar is larger than its files
             ("Pushed", {}),
         ]:
             tasks.layer({"status": status, "progressDetail": detail, "id": "df156a4b4aa7"})
         assert [(s.title, s.total, s.done, s.ended) for s in recorded.steps] == [
-            ("Pushing layer df156a4b4aa7", 880, 880, "done")
+            ("Pushing layer df156a4b4aa7", 97029980, 97029980, "done")
         ]
+
+
+def test_small_layers_are_not_shown(tasks: Tasks, recorded: Recorded) -> None:
+    tasks.layer({"status": "Pushing", "progressDetail": {"current": 512, "total": 880}, "id": "a"})
+    assert not recorded.steps
 
 
 def test_a_layer_of_unknown_size(tasks: Tasks, recorded: Recorded) -> None:
