@@ -129,7 +129,8 @@ def _platform(lock: Lockfile, path: Path, subdir: str | None) -> str:
 
 
 def write_files(folder: Path, recipe: Recipe, lock: Lockfile, project: Path) -> tuple[Path, ...]:
-    """Write everything that ``docker build`` and ``apptainer build`` need into ``folder``.
+    """Write everything that ``docker build`` and ``apptainer build`` need into ``folder``, and remove what an
+    earlier recipe there needed and this one does not.
 
     ``project`` is the folder that the files which are copied into the image are in.
     """
@@ -146,7 +147,9 @@ def write_files(folder: Path, recipe: Recipe, lock: Lockfile, project: Path) -> 
         "entrypoint.sh": activation.entrypoint(recipe),
     }
     if recipe.system_python is None:
-        texts[installation.explicit_filename(recipe)] = package_files.explicit(from_conda, recipe.platform)
+        texts[installation.explicit_filename(recipe.platform)] = package_files.explicit(
+            from_conda, recipe.platform
+        )
     else:
         texts[installation.PYTHON_PACKAGES] = _one_a_line(installation.python_packages(recipe))
     if from_pip:
@@ -157,11 +160,13 @@ def write_files(folder: Path, recipe: Recipe, lock: Lockfile, project: Path) -> 
     if recipe.settings.post:
         texts[installation.POST] = activation.post(recipe)
     if (runscript := activation.runscript(recipe)) is not None:
-        texts["runscript.sh"] = runscript
+        texts[installation.RUNSCRIPT] = runscript
     for filename, text in texts.items():
         atomic.write(folder / filename, text.encode())
         # Whatever the umask: some of them get into images, where everybody must be able to read them.
         (folder / filename).chmod(0o644)
+    for filename in installation.filenames() - set(texts):  # of an earlier recipe
+        (folder / filename).unlink(missing_ok=True)
     written = [folder / filename for filename in texts]
     if project_files.copy(project, recipe.settings.files, folder / installation.FILES):
         written.append(folder / installation.FILES)

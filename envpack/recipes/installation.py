@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from envpack.errors import LockError
 from envpack.lockfile import LockedPackage
+from envpack.platforms import PLATFORMS, Platform
 from envpack.recipe import Installer, Recipe
 from envpack.recipes import activation, package_files, quoting
 
@@ -22,6 +23,7 @@ PIP = f"{FOLDER}/pip.whl"
 APT_PACKAGES = "apt-packages.txt"
 PYTHON_PACKAGES = "python-packages.txt"
 POST = "post.sh"
+RUNSCRIPT = "runscript.sh"
 # Where what is copied into the image stands beside the recipe: below here, as it does in the image.
 FILES = "files"
 _PIP_INSTALL = (
@@ -38,9 +40,16 @@ class Step:
     commands: tuple[str, ...]
 
 
-def explicit_filename(recipe: Recipe) -> str:
+def explicit_filename(platform: Platform) -> str:
     """The name of the explicit specification beside the recipe, as conda-lock names it."""
-    return f"conda-{recipe.platform.subdir}.lock"
+    return f"conda-{platform.subdir}.lock"
+
+
+def filenames() -> frozenset[str]:
+    """The names of all files that some recipes need beside themselves, and others do not."""
+    lists = {explicit_filename(platform) for platform in PLATFORMS.values()}
+    pip = {package_files.REQUIREMENTS, package_files.WHEELS}
+    return frozenset(lists | pip | {APT_PACKAGES, PYTHON_PACKAGES, POST, RUNSCRIPT})
 
 
 def copied(recipe: Recipe, packages: Sequence[LockedPackage]) -> dict[str, str]:
@@ -48,7 +57,7 @@ def copied(recipe: Recipe, packages: Sequence[LockedPackage]) -> dict[str, str]:
     if recipe.system_python is not None:
         files = {PYTHON_PACKAGES: f"{FOLDER}/{PYTHON_PACKAGES}"}
     else:
-        files = {explicit_filename(recipe): EXPLICIT}
+        files = {explicit_filename(recipe.platform): EXPLICIT}
     if any(p.manager == "pip" for p in packages):
         files |= {name: f"{FOLDER}/{name}" for name in (package_files.REQUIREMENTS, package_files.WHEELS)}
     return files
@@ -107,7 +116,7 @@ def into_image(recipe: Recipe, *, entrypoint: bool) -> dict[str, str]:
     """The files and folders beside the recipe that get into the image, and where."""
     found = {"entrypoint.sh": activation.ENTRYPOINT} if entrypoint else {}
     if recipe.settings.runscript is not None:
-        found["runscript.sh"] = activation.RUNSCRIPT
+        found[RUNSCRIPT] = activation.RUNSCRIPT
     return found | {FILES + copied.destination: copied.destination for copied in recipe.settings.files}
 
 

@@ -171,7 +171,17 @@ def test_what_the_native_engine_cannot_do(project: Path, config: Path) -> None:
     assert not (project / "images").exists()
     recipe = envpack("recipe", config=config, cwd=project)
     assert "post.sh" in recipe.stdout
-    assert (project / "recipes" / "plain" / "apt-packages.txt").read_text() == "libgl1\n"
+    recipes = project / "recipes" / "plain"
+    assert (recipes / "apt-packages.txt").read_text() == "libgl1\n"
+    assert (recipes / "post.sh").exists()
+    # What a later recipe does not need is gone.
+    (recipes / "notes.txt").write_text("the user's own")
+    (project / "envpack.toml").write_text("")
+    envpack("lock", "--keep", config=config, cwd=project)
+    envpack("recipe", config=config, cwd=project)
+    assert {p.name for p in recipes.iterdir()} == {
+        "Apptainer.def", "Dockerfile", "conda-linux-64.lock", "entrypoint.sh", "notes.txt",
+    }  # fmt: skip
 
 
 def test_mistakes(project: Path, config: Path) -> None:
