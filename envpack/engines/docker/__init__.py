@@ -14,7 +14,7 @@ from typing import Literal
 from envpack import atomic
 from envpack.cache import Cache
 from envpack.engines import Image
-from envpack.engines.docker import buildkit, classic, daemon, exports, oci_image, sif_image
+from envpack.engines.docker import activated, buildkit, classic, daemon, exports, oci_image, sif_image
 from envpack.engines.docker.daemon import Daemon
 from envpack.formats.oci.compression import Compression
 from envpack.formats.squashfs.options import DEFAULT, Options
@@ -66,6 +66,7 @@ class DockerEngine:
             atomic.check(output)
         found = daemon.connect(os.environ)
         self._build(found, recipe)
+        activated.keep(found, self._reference, self._progress)
         with found.talking("looking at the image"):
             about = found.client.inspect_image(self._reference.familiar)
         image = Image(recipe, None, about["Size"])

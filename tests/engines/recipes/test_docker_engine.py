@@ -166,8 +166,30 @@ def test_the_image_is_what_the_lock_says(builder: str, bench: Bench, docker: Doc
         "Step 7/14: RUN /opt/conda/bin/conda create --yes --quiet --prefix /opt/",
     ]
     assert any(title.startswith("Step 9/14: COPY --from=build") for title in titles)
-    assert bool(bench.watched.notes) == (builder == "classic")
+    assert any("classic builder" in note for note in bench.watched.notes) == (builder == "classic")
     assert ("Storing the image" in titles) == (builder == "buildkit")
+
+
+@pytest.mark.parametrize("builder", BUILDERS, indirect=True)
+def test_docker_exec_sees_what_the_entry_point_sets(builder: str, bench: Bench, docker: Docker) -> None:
+    """What packages' scripts set, and values that no Dockerfile can hold."""
+    tag = f"exec-{builder}"
+    bench.build(CONDA, tag=f"{tag}:latest")
+    (note,) = [n for n in bench.watched.notes if "docker exec" in n]
+    named = {*test_activation.ACTIVATED, "HOSTILE_LINES"}
+    assert note == f"set for `docker exec` too: {', '.join(sorted(named))}"
+    container = docker("run", "-d", "--rm", "--network", "none", tag, "sleep", "300").stdout.strip()
+    try:
+        said = docker("exec", container, "python", "-c", test_activation.PRINT).stdout
+        test_activation.check(said, test_activation.EXPECTED | test_activation.ACTIVATED)
+    finally:
+        docker("kill", container)
+    settings = json.loads(docker("image", "inspect", tag).stdout)[0]["Config"]
+    assert settings["Entrypoint"] == ["/bin/sh", "/usr/local/bin/entrypoint.sh"]
+    assert settings["Cmd"] == ["/opt/env/bin/python"]
+    assert "HOSTNAME" not in "".join(settings["Env"])
+    assert settings["Labels"]["org.opencontainers.image.title"] == "any-base-conda"
+    assert docker("ps", "--all", "--quiet").stdout == ""
 
 
 @pytest.mark.parametrize("builder", BUILDERS, indirect=True)
