@@ -98,10 +98,12 @@ class _Terminal:
         from rich.console import Console
         from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
         from rich.progress import Progress as Bars
+        from rich.table import Column
 
         self._bars = Bars(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=28),
+            # A long title is cut before the bar is squeezed.
+            TextColumn("{task.description}", table_column=Column(max_width=46, no_wrap=True)),
+            BarColumn(bar_width=20),
             TextColumn("{task.fields[amount]}"),
             TimeElapsedColumn(),
             TimeRemainingColumn(compact=True),
