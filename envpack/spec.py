@@ -39,7 +39,9 @@ class EnvSpec:
     ``variables`` are set on activation; ``sources`` are the files it was read from. With ``system_python``
     the packages are for the python of the base image's distribution: there are no ``conda`` requirements.
     ``asked`` are the tokens (``conda:NAME``, ``pip:NAME``) of what somebody asked for, ``None`` for all: a
-    source that lists what is installed may know what was only pulled in.
+    source that lists what is installed may know what was only pulled in. ``complete`` says that the source
+    lists a whole environment, dependencies included; ``exported_from`` is the conda subdir of the system it
+    is of (``osx-arm64``), where the source tells.
     """
 
     name: str
@@ -52,6 +54,8 @@ class EnvSpec:
     sources: tuple[Path, ...] = ()
     system_python: bool = False
     asked: frozenset[str] | None = None
+    complete: bool = False
+    exported_from: str | None = None
 
 
 def valid_name(name: str, where: Location | None = None) -> str:
