@@ -36,14 +36,17 @@ def solve(
     progress: Progress | None = None,
     solver: Path | None = None,
     system_python: str | None = None,
+    cuda: str | None = None,
 ) -> Solution:
     """Choose packages for every platform (conda subdirs) on a system with this ``glibc`` (``2.36``).
 
     ``solver`` is a conda, mamba or micromamba to use in place of the solver in this process.
     ``system_python`` is the version (``3.8.10``) of the base image's own python, for a ``spec`` that wants
-    that one: no channel is asked then. Deviations go into ``ledger``. Raises :class:`SolveError` (unknown
-    names, conflicts, packages without a sha256), :class:`BaseImageError` when only a newer ``glibc`` is
-    missing, :class:`NetworkError`, and :class:`ProgramError` for a ``solver`` that cannot be started.
+    that one: no channel is asked then. ``cuda`` is the CUDA version (``12.4``) that the driver of the target
+    offers; without it conda packages are chosen for machines without a GPU. Deviations go into ``ledger``.
+    Raises :class:`SolveError` (unknown names, conflicts, packages without a sha256), :class:`BaseImageError`
+    when only a newer ``glibc`` is missing, :class:`NetworkError`, and :class:`ProgramError` for a ``solver``
+    that cannot be started.
     """
     progress = progress or Quiet()
     wanted = tuple(sorted(set(platforms)))
@@ -59,7 +62,7 @@ def solve(
         # 2.18 and newer (manylinux_2_28) since 20.3, and Ubuntu 20.04 has 20.0.
         pip_requirements = (Requirement("pip"), *spec.pip)
     else:
-        ask = _conda_solver(spec, wanted, config, progress, solver)
+        ask = _conda_solver(spec, wanted, config, progress, solver, cuda)
 
     def conda(platform: str) -> tuple[CondaRecord, ...]:
         with progress.step(f"Solving conda packages for {platform}"):
@@ -139,13 +142,18 @@ def check(lock: Lockfile, spec: EnvSpec, platforms: Sequence[str], found: Sequen
 
 
 def _conda_solver(
-    spec: EnvSpec, platforms: Sequence[str], config: Config, progress: Progress, program: Path | None
+    spec: EnvSpec,
+    platforms: Sequence[str],
+    config: Config,
+    progress: Progress,
+    program: Path | None,
+    cuda: str | None,
 ) -> Callable[[str, str], tuple[CondaRecord, ...]]:
     """What gives the conda packages for a platform and a glibc: ``program``, or the solver in here."""
     asked = conda_lock.requirements(spec)
     if program is not None:
-        return ExternalSolver(program, spec.channels, asked, config).solve
-    embedded = CondaSolver(spec.channels, asked, config)
+        return ExternalSolver(program, spec.channels, asked, config, cuda=cuda).solve
+    embedded = CondaSolver(spec.channels, asked, config, cuda=cuda)
     with progress.step("Reading the channels"):
         embedded.check_names(platforms)
     return embedded.solve

@@ -26,12 +26,19 @@ class ExternalSolver:
     """Solves by ``PROGRAM create --dry-run --json``, the interface that conda-lock uses too."""
 
     def __init__(
-        self, program: Path, channels: Sequence[str], requirements: Sequence[Requirement], config: Config
+        self,
+        program: Path,
+        channels: Sequence[str],
+        requirements: Sequence[Requirement],
+        config: Config,
+        *,
+        cuda: str | None = None,
     ) -> None:
         self._program = program
         self._cache = config.cache / "solver"
         self._channels = _channels.urls(channels)
         self._requirements = requirements
+        self._cuda = cuda
 
     def solve(self, platform: str, glibc: str) -> tuple[CondaRecord, ...]:
         """The packages for ``platform`` on a system with this ``glibc``, sorted by name.
@@ -45,7 +52,9 @@ class ExternalSolver:
             for channel in self._channels:
                 command += ["--channel", channel]
             command += [requirement.text for requirement in self._requirements]
-            done = process.run(command, env=_environment(platform, glibc, self._cache), timeout=SECONDS)
+            done = process.run(
+                command, env=_environment(platform, glibc, self._cache, self._cuda), timeout=SECONDS
+            )
         answer = _answer(done.stdout)
         if done.returncode != 0 or answer is None or not answer.get("success", True):
             raise self._failure(answer, done.stderr.decode("utf-8", "replace"), platform)
@@ -79,7 +88,7 @@ class ExternalSolver:
         return SolveError(f"{self._program.name} finds no packages that fit together on {platform}", why=why)
 
 
-def _environment(platform: str, glibc: str, cache: Path) -> dict[str, str]:
+def _environment(platform: str, glibc: str, cache: Path, cuda: str | None) -> dict[str, str]:
     """The user's environment with the target's platform and virtual packages, and ``cache`` for packages.
 
     Nothing but repodata is ever put there, so every package is one to be fetched and is described in the
@@ -93,7 +102,7 @@ def _environment(platform: str, glibc: str, cache: Path) -> dict[str, str]:
         "CONDA_OVERRIDE_GLIBC": glibc,
         "CONDA_OVERRIDE_LINUX": "5.10",
         "CONDA_OVERRIDE_ARCHSPEC": machine,
-        "CONDA_OVERRIDE_CUDA": "",
+        "CONDA_OVERRIDE_CUDA": cuda or "",
         "CONDA_ADD_PIP_AS_PYTHON_DEPENDENCY": "False",
     }
 

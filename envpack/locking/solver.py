@@ -68,8 +68,17 @@ def glibc_needed(record: CondaRecord) -> tuple[int, int] | None:
 class CondaSolver:
     """Solves against a fixed list of channels; repodata is fetched once for all platforms."""
 
-    def __init__(self, channels: Sequence[str], requirements: Sequence[Requirement], config: Config) -> None:
+    def __init__(
+        self,
+        channels: Sequence[str],
+        requirements: Sequence[Requirement],
+        config: Config,
+        *,
+        cuda: str | None = None,
+    ) -> None:
         """``channels`` as the user names them, in order of priority; ``requirements`` are match specs.
+
+        ``cuda`` is the CUDA version (``12.4``) that the driver of the target offers, if it has a GPU.
 
         Raises :class:`SolveError` for a match spec that cannot be read or a variable that is not set.
         """
@@ -78,6 +87,7 @@ class CondaSolver:
         named = [spec.channel.base_url for spec in self._specs if spec.channel is not None]
         self._channels = list(_channels.urls([*channels, *named]))
         self._config = config
+        self._cuda = cuda
         secret = any(_channels.expand(channel) != channel for channel in channels)
         self._gateway = _gateway(config, secret=secret)
 
@@ -178,7 +188,7 @@ class CondaSolver:
                 self._specs,
                 gateway=self._gateway,
                 platforms=[_subdir(platform), _subdir("noarch")],
-                virtual_packages=virtual_packages(platform, glibc),
+                virtual_packages=virtual_packages(platform, glibc, self._cuda),
                 timeout=datetime.timedelta(seconds=SOLVE_SECONDS),
                 channel_relations="disabled",
             )
@@ -193,8 +203,8 @@ class CondaSolver:
             raise NetworkError(problem.what, why=problem.why, hint=problem.hint) from None
 
 
-def virtual_packages(platform: str, glibc: str) -> list[GenericVirtualPackage]:
-    """What the target system offers: Linux, this glibc, the plainest processor, no GPU (CEP 30)."""
+def virtual_packages(platform: str, glibc: str, cuda: str | None = None) -> list[GenericVirtualPackage]:
+    """What the target offers: Linux, this glibc, the plainest processor, a driver for ``cuda`` (CEP 30)."""
     from rattler import GenericVirtualPackage, PackageName, Version
     from rattler.package import BuildString
 
@@ -204,6 +214,8 @@ def virtual_packages(platform: str, glibc: str) -> list[GenericVirtualPackage]:
         "__glibc": (glibc, "0"),
         "__archspec": ("1", _platforms.get(platform).machine),
     }
+    if cuda is not None:
+        system["__cuda"] = (cuda, "0")
     return [
         GenericVirtualPackage(PackageName(name), Version(version), BuildString(build))
         for name, (version, build) in system.items()
@@ -282,7 +294,7 @@ def _conflict(text: str, platform: str) -> SolveError:
     tree = text.removeprefix("Cannot solve the request because of:").strip()
     hint = "Relax one of the versions named here."
     if "__cuda" in tree:
-        hint = "The image is solved for without a GPU driver: ask for a build that does not need __cuda."
+        hint = "Say which CUDA version the GPU's driver shall offer, for instance with --cuda 12.4."
     elif "__glibc" in tree:
         hint = "Choose a base image with a newer glibc (--base)."
     return SolveError(f"the packages asked for do not fit together on {platform}", why=tree, hint=hint)
