@@ -89,3 +89,10 @@ def update_pins(session: nox.Session) -> None:
     """Look up what recipes download that no lock names: Miniforge's hashes, the digest of an image."""
     session.install("-e", ".")
     session.run("python", "-m", "tools.update_pins")
+
+
+@nox.session
+def update_names(session: nox.Session) -> None:
+    """Fetch again which PyPI projects conda-forge's packages contain."""
+    session.install("-e", ".")
+    session.run("python", "-m", "tools.update_names")
