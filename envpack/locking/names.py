@@ -1,7 +1,7 @@
 """Which PyPI projects a conda package contains, so that pip's part fits conda's.
 
 ``conda_pypi_names.json`` beside this module lists conda-forge's packages that are PyPI projects: an empty
-list where the project is called as the package, else its names. It is made by ``nox -s update_names`` from the
+list where the project is called as the package, else its names. ``nox -s update_names`` makes it from the
 mapping that prefix.dev publishes (https://github.com/prefix-dev/parselmouth, BSD-3-Clause; file
 ``compressed_mapping.json``: conda name to a list of PyPI names or null) as ``render(reduce(published))``.
 """
