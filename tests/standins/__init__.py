@@ -9,5 +9,6 @@ Docker Hub         Debian's ``docker-registry``
 ``debian:12``      what debootstrap makes, with the settings of this machine's apt; this one needs root
 =================  ==========================================================================
 
-None of the others needs root, and none a compiler or conda. What is built is kept in ``store.root()`` and reused.
+None of the others needs root, and none a compiler or conda. What is built is kept in ``store.root()`` and
+reused.
 """
