@@ -272,6 +272,8 @@ def build(
     if sandbox and format is not None:
         raise UsageError("a sandbox is a folder and has no --format", hint="Leave one of them out.")
     options["format"] = "sandbox" if sandbox else format
+    if not sandbox and options["output"] is not None and options["output"].is_dir():
+        raise click.BadParameter(f"{options['output']} is a folder.", param_hint="--output")
     settings, epoch = config.load(), _source_date_epoch()
     _report(
         lambda progress, ledger: pipeline.build(

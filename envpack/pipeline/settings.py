@@ -68,8 +68,9 @@ def check_settings(directory: Path, recipe: Recipe, ledger: Ledger) -> None:
     from envpack.content import project_files
 
     settings = read_settings(directory, recipe.prefix, ledger)
-    if settings.file is not None and (problems := differences(settings, recipe.settings)):
+    if settings.file is None:
+        project_files.check(directory, recipe.settings.files)
+    elif problems := differences(settings, recipe.settings):  # their files are among them
         raise LockError(
             f"{settings.file} has changed since the lock was written", problems=problems, hint=AGAIN
         )
-    project_files.check(directory, recipe.settings.files)

@@ -16,6 +16,7 @@ WHEELS = {
     "pip": "25.3",
     "python-dateutil": "2.9.0.post0",
     "six": "1.17.0",
+    "tabulate": "0.9.0",
 }
 
 

@@ -66,7 +66,8 @@ _ANYWHERE = (
     ),
     _kind(
         r"connection refused|no such host|network is unreachable|no route to host|i/o timeout|timed out"
-        r"|could not resolve|couldn't connect|failed to connect|connection (?:was )?reset|TLS handshake"
+        r"|could not resolve|name or service not known|couldn't connect|failed to connect"
+        r"|connection (?:was )?reset|TLS handshake"
         r"|x509:|certificate verify failed|temporary failure in name resolution|ConnectionFailed"
         r"|NewConnectionError",
         NetworkError,

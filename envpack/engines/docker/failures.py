@@ -53,7 +53,8 @@ _HINTS = (
         "The registry has no TLS: list it under insecure-registries in the daemon's daemon.json.",
     ),
     (
-        r"could ?n.t resolve|could not resolve|name resolution|no such host|connection refused|"
+        r"could ?n.t resolve|could not resolve|name resolution|name or service not known|no such host|"
+        r"connection refused|"
         r"network is unreachable|no route to host|failed to establish a new connection|timed? ?out|"
         r"condahttperror|connection reset|failed to connect|couldn't connect|could not connect|"
         r"tls handshake|proxyerror",

@@ -30,7 +30,7 @@ BASE_PACKAGES = ("curl", "gzip", "tar")
 FAMILIES = {"any-base": "library/ubuntu:20.04", "miniforge3": "condaforge/miniforge3:latest"}
 CONTENTS = {
     "conda": "[python, pyyaml, six, activate_demo, postlink_demo]",
-    "conda-pip": "[python, pip, pyyaml, activate_demo, {pip: [click, markupsafe]}]",
+    "conda-pip": "[python, pip, pyyaml, activate_demo, {pip: [click, markupsafe, tabulate]}]",
     "pip": "[python, {pip: [click, python-dateutil]}]",
 }
 # Every character that means something to a shell, to Docker or to Apptainer.
