@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from packaging.requirements import Requirement as Pep508
@@ -15,15 +16,17 @@ from envpack.config import Config
 from envpack.errors import CheckFailed, OutputError, Problem, SolveError
 from envpack.ledger import Ledger
 from envpack.lockfile import BuildPins, Lockfile
-from envpack.locking import conda_lock, pip_solver, wheels
+from envpack.locking import conda_lock, elsewhere, pins, pip_solver, request, wheels
 from envpack.locking.external import ExternalSolver
+from envpack.locking.pins import Pinning
 from envpack.locking.pip_solver import PipRecord, Target
-from envpack.locking.solution import Solution, SolvedPackage
+from envpack.locking.request import Answer
+from envpack.locking.solution import Relaxation, Solution, SolvedPackage
 from envpack.locking.solver import CondaRecord, CondaSolver, glibc_needed
 from envpack.progress import Progress, Quiet
 from envpack.spec import EnvSpec, Requirement
 
-__all__ = ["Solution", "SolvedPackage", "check", "rewrite", "solve", "write"]
+__all__ = ["Pinning", "Relaxation", "Solution", "SolvedPackage", "check", "rewrite", "solve", "write"]
 
 
 def solve(
@@ -37,16 +40,20 @@ def solve(
     solver: Path | None = None,
     system_python: str | None = None,
     cuda: str | None = None,
+    pin: Pinning = "exact",
+    seconds: float = request.SECONDS,
 ) -> Solution:
     """Choose packages for every platform (conda subdirs) on a system with this ``glibc`` (``2.36``).
 
     ``solver`` is a conda, mamba or micromamba to use in place of the solver in this process.
     ``system_python`` is the version (``3.8.10``) of the base image's own python, for a ``spec`` that wants
     that one: no channel is asked then. ``cuda`` is the CUDA version (``12.4``) that the driver of the target
-    offers; without it conda packages are chosen for machines without a GPU. Deviations go into ``ledger``.
-    Raises :class:`SolveError` (unknown names, conflicts, packages without a sha256), :class:`BaseImageError`
-    when only a newer ``glibc`` is missing, :class:`NetworkError`, and :class:`ProgramError` for a ``solver``
-    that cannot be started.
+    offers; without it conda packages are chosen for machines without a GPU. Exact pins are kept, kept to
+    their minor version or not kept, as ``pin`` says; those that do not fit together are relaxed, as few and
+    as little as it takes, within ``seconds`` a platform (not with another ``solver``). Deviations go into
+    ``ledger``. Raises :class:`SolveError` (unknown names, conflicts, packages without a sha256),
+    :class:`BaseImageError` when only a newer ``glibc`` is missing, :class:`NetworkError`, and
+    :class:`ProgramError` for a ``solver`` that cannot be started.
     """
     progress = progress or Quiet()
     wanted = tuple(sorted(set(platforms)))
@@ -54,6 +61,7 @@ def solve(
     chosen: dict[str, tuple[CondaRecord, ...]] = dict.fromkeys(wanted, ())
     aims: dict[str, pip_solver.Target] = {}
     wheels_of: dict[str, tuple[PipRecord, ...]] = dict.fromkeys(wanted, ())
+    answers: list[Answer] = []
     pip_requirements = spec.pip
     if spec.system_python:
         assert system_python is not None
@@ -62,11 +70,15 @@ def solve(
         # 2.18 and newer (manylinux_2_28) since 20.3, and Ubuntu 20.04 has 20.0.
         pip_requirements = (Requirement("pip"), *spec.pip)
     else:
-        ask = _conda_solver(spec, wanted, config, progress, solver, cuda)
+        with _temporary_files():
+            conda_lock.check(spec, wanted)
+        pinned = replace(spec, conda=pins.apply(spec, pin, ledger))
+        ask = _conda_solver(pinned, wanted, config, ledger, progress, solver, cuda, seconds)
 
     def conda(platform: str) -> tuple[CondaRecord, ...]:
         with progress.step(f"Solving conda packages for {platform}"):
-            chosen[platform] = _checked(ask(platform, versions[platform]))
+            answers.append(ask(platform, versions[platform]))
+            chosen[platform] = _checked(answers[-1].records)
         if spec.pip:
             aims[platform] = pip_solver.target(platform, chosen[platform], versions[platform])
         return chosen[platform]
@@ -87,9 +99,11 @@ def solve(
         for record in chosen[platform]
     ]
     packages += [_from_pip(record, platform) for platform in wanted for record in wheels_of[platform]]
+    spec = _with_leaves(spec, answers)
+    relaxed = tuple(one for answer in answers for one in answer.relaxed)
     asked_for = _asked(spec)
     requested = {p: _requested(asked_for, chosen[p], wheels_of[p]) for p in wanted}
-    return Solution(spec, wanted, tuple(packages), requested, asked_for, lock)
+    return Solution(spec, wanted, tuple(packages), requested, asked_for, lock, relaxed)
 
 
 def write(solution: Solution, pins: BuildPins, path: Path) -> None:
@@ -145,18 +159,47 @@ def _conda_solver(
     spec: EnvSpec,
     platforms: Sequence[str],
     config: Config,
+    ledger: Ledger,
     progress: Progress,
     program: Path | None,
     cuda: str | None,
-) -> Callable[[str, str], tuple[CondaRecord, ...]]:
+    seconds: float,
+) -> Callable[[str, str], Answer]:
     """What gives the conda packages for a platform and a glibc: ``program``, or the solver in here."""
     asked = conda_lock.requirements(spec)
     if program is not None:
-        return ExternalSolver(program, spec.channels, asked, config, cuda=cuda).solve
+        external = ExternalSolver(program, spec.channels, asked, config, cuda=cuda)
+        return lambda platform, glibc: Answer(external.solve(platform, glibc))
     embedded = CondaSolver(spec.channels, asked, config, cuda=cuda)
     with progress.step("Reading the channels"):
-        embedded.check_names(platforms)
-    return embedded.solve
+        there = elsewhere.with_names(spec, asked, platforms, embedded, ledger)
+
+    def ask(platform: str, glibc: str) -> Answer:
+        return request.solve(
+            spec,
+            there[platform],
+            platform,
+            glibc,
+            solver=embedded,
+            ledger=ledger,
+            progress=progress,
+            seconds=seconds,
+        )
+
+    return ask
+
+
+def _with_leaves(spec: EnvSpec, answers: Sequence[Answer]) -> EnvSpec:
+    """``spec`` with what counts as asked for: all of pip's, and what no package needs on some platform."""
+    found = [answer.leaves for answer in answers if answer.leaves is not None]
+    if spec.asked is not None or not found:
+        return spec
+    tokens = {f"conda:{name}" for leaves in found for name in leaves}
+    return replace(spec, asked=frozenset(tokens | {f"pip:{_pip_name(r)}" for r in spec.pip}))
+
+
+def _pip_name(requirement: Requirement) -> str:
+    return canonicalize_name(Pep508(requirement.text).name)
 
 
 @contextmanager
@@ -219,7 +262,7 @@ def _asked(spec: EnvSpec) -> dict[str, str]:
     from rattler import MatchSpec
 
     tokens = {f"conda:{MatchSpec(r.text).name.normalized}": r.text for r in spec.conda}
-    tokens |= {f"pip:{canonicalize_name(Pep508(r.text).name)}": r.text for r in spec.pip}
+    tokens |= {f"pip:{_pip_name(r)}": r.text for r in spec.pip}
     return {token: text for token, text in tokens.items() if spec.asked is None or token in spec.asked}
 
 

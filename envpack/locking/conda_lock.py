@@ -2,10 +2,11 @@
 
 conda-lock (https://conda.github.io/conda-lock/) makes the lock: it asks for a solve of each platform, turns
 the answers into its model and writes its own file format. It has no way to be given another solver but the
-name of a program, so for the time of one call two of its functions are replaced:
+name of a program, so for the time of one call three of its functions are replaced:
 
     conda_lock.conda_solver.solve_specs_for_arch    by rattler in this process (:mod:`.solver`)
     conda_lock.conda_lock.solve_pypi                by uv (:mod:`.pip_solver`)
+    conda_lock.conda_solver.apply_categories        by itself, without what was asked for and left out
 """
 
 from __future__ import annotations
@@ -49,6 +50,12 @@ def content_hash(spec: EnvSpec, platforms: Sequence[str]) -> dict[str, str]:
         return dict(compute_content_hashes(_specification(spec, platforms), virtual))
 
 
+def check(spec: EnvSpec, platforms: Sequence[str]) -> None:
+    """See that conda-lock can read all requirements. Raises :class:`SolveError`."""
+    for platform in platforms:
+        _dependencies(spec, platform)
+
+
 def make_lock(
     spec: EnvSpec,
     platforms: Sequence[str],
@@ -57,7 +64,8 @@ def make_lock(
 ) -> CondaLockfile:
     """Have conda-lock make the lock of ``spec`` with these two solvers, which are given a platform.
 
-    Without ``solve_conda`` there are no conda packages, python among them.
+    Without ``solve_conda`` there are no conda packages, python among them. What is asked for and not in the
+    answers was left out; the hash in the lock is that of the whole request all the same.
     Raises what they raise, and :class:`SolveError` for packages that conda-lock cannot write down.
     """
     from conda_lock.conda_lock import create_lockfile_from_spec
@@ -196,7 +204,7 @@ def _default_virtual_packages() -> Iterator[FakeRepoData]:
 
 @contextmanager
 def _solvers(solve_conda: CondaSolve, solve_pip: PipSolve) -> Iterator[None]:
-    """Replace conda-lock's two solvers for the time of the block."""
+    """Replace conda-lock's functions for the time of the block."""
     from conda_lock import conda_lock as front
     from conda_lock import conda_solver as back
 
@@ -207,13 +215,17 @@ def _solvers(solve_conda: CondaSolve, solve_pip: PipSolve) -> Iterator[None]:
     def pip(*, platform: str, **_: object) -> dict[str, LockedDependency]:
         return {record.name: _locked(record, platform) for record in solve_pip(platform)}
 
+    def categories(*, requested: dict[str, Dependency], planned: dict[str, Any], **more: Any) -> None:
+        there = {name: asked for name, asked in requested.items() if name in planned}
+        originals[2](requested=there, planned=planned, **more)
+
     with _ONE_AT_A_TIME:
-        originals = back.solve_specs_for_arch, front.solve_pypi
-        back.solve_specs_for_arch, front.solve_pypi = conda, pip
+        originals = back.solve_specs_for_arch, front.solve_pypi, back.apply_categories
+        back.solve_specs_for_arch, front.solve_pypi, back.apply_categories = conda, pip, categories
         try:
             yield
         finally:
-            back.solve_specs_for_arch, front.solve_pypi = originals
+            back.solve_specs_for_arch, front.solve_pypi, back.apply_categories = originals
 
 
 def _action(record: CondaRecord) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from envpack.errors import Location
 from envpack.lockfile import Manager
 from envpack.spec import EnvSpec
 
@@ -35,12 +36,23 @@ class SolvedPackage:
 
 
 @dataclass(frozen=True, slots=True)
+class Relaxation:
+    """One requirement that could not be met as it was: its text, what was chosen (``1.11.3 py27_0``), why."""
+
+    wanted: str
+    got: str
+    why: str
+    platform: str
+    where: Location | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Solution:
     """The packages chosen for every platform, in the lock's order.
 
     ``requested`` are the tokens ``conda:NAME`` and ``pip:NAME`` of what was asked for and is there, by
     platform, sorted; ``asked`` is the text of the request by token. ``lock`` is conda-lock's own object,
-    which :func:`envpack.locking.write` writes.
+    which :func:`envpack.locking.write` writes. ``relaxed`` is what was not taken as it was asked for.
     """
 
     spec: EnvSpec
@@ -49,6 +61,7 @@ class Solution:
     requested: Mapping[str, tuple[str, ...]]
     asked: Mapping[str, str]
     lock: CondaLockfile
+    relaxed: tuple[Relaxation, ...] = ()
 
     @property
     def epoch(self) -> int:

@@ -88,19 +88,25 @@ class CondaSolver:
         self._channels = list(_channels.urls([*channels, *named]))
         self._config = config
         self._cuda = cuda
+        self._known: dict[str, set[str]] = {}
         secret = any(_channels.expand(channel) != channel for channel in channels)
         self._gateway = _gateway(config, secret=secret)
 
-    def check_names(self, platforms: Sequence[str]) -> None:
+    def check_names(
+        self, platforms: Sequence[str], requirements: Sequence[Requirement] | None = None
+    ) -> None:
         """See that every name asked for exists for every platform, before anything is solved.
+
+        ``requirements`` are others than those of this solver.
 
         Raises :class:`NetworkError` with every channel that did not answer, :class:`SolveError` with every
         name that no channel has, each with its place and the nearest names.
         """
-        names = {platform: _run(self._names(platform)) for platform in platforms}
+        names = {platform: self.names(platform) for platform in platforms}
         every = set().union(*names.values())
         problems: list[Problem] = []
-        for requirement, spec in zip(self._requirements, self._specs, strict=True):
+        asked = self._requirements if requirements is None else requirements
+        for requirement, spec in zip(asked, _match_specs(asked), strict=True):
             name = spec.name.normalized
             lacking = [platform for platform in platforms if name not in names[platform]]
             if not lacking or name.startswith("__"):
@@ -117,26 +123,50 @@ class CondaSolver:
                 hint="Correct the names, or add the channel that has them.",
             )
 
-    def solve(self, platform: str, glibc: str) -> tuple[CondaRecord, ...]:
+    def names(self, platform: str) -> set[str]:
+        """Every name that the channels have for ``platform``, also one that is no target.
+
+        Raises :class:`NetworkError` with every channel that did not answer.
+        """
+        if platform not in self._known:
+            self._known[platform] = _run(self._names(platform))
+        return self._known[platform]
+
+    def candidates(self, platform: str, specs: Sequence[str]) -> list[RepoDataRecord]:
+        """Every package of the channels that one of the match specs ``specs`` takes, on its own.
+
+        Raises :class:`NetworkError`.
+        """
+        return _run(self._candidates(platform, _match_specs([Requirement(spec) for spec in specs])))
+
+    def solve(
+        self,
+        platform: str,
+        glibc: str,
+        requirements: Sequence[Requirement] | None = None,
+        seconds: float = SOLVE_SECONDS,
+    ) -> tuple[CondaRecord, ...]:
         """The packages for ``platform`` on a system with this ``glibc`` (``2.36``), sorted by name.
 
+        ``requirements`` are others than those of this solver, whose channels they may name.
         Raises :class:`SolveError` with the solver's explanation, :class:`BaseImageError` when a newer
         ``glibc`` is all that is missing, :class:`NetworkError`.
         """
+        specs = self._specs if requirements is None else _match_specs(requirements)
         try:
-            found = _run(self._solve(platform, glibc))
+            found = _run(self._solve(platform, glibc, specs, seconds))
         except SolveError as conflict:
             if "__glibc" not in (conflict.why or ""):
                 raise
-            raise self._with_newer_glibc(platform, glibc, conflict) from None
-        return tuple(sorted((_record(r) for r in found), key=lambda r: r.name))
+            raise self._with_newer_glibc(platform, glibc, specs, conflict) from None
+        return tuple(sorted((record(r) for r in found), key=lambda r: r.name))
 
     def _with_newer_glibc(
-        self, platform: str, glibc: str, conflict: SolveError
+        self, platform: str, glibc: str, specs: Sequence[MatchSpec], conflict: SolveError
     ) -> SolveError | BaseImageError:
         """What to say of a ``conflict`` that involves glibc: is it the base image that is in the way?"""
         try:
-            found = [_record(r) for r in _run(self._solve(platform, _ANY_GLIBC))]
+            found = [record(r) for r in _run(self._solve(platform, _ANY_GLIBC, specs, SOLVE_SECONDS))]
         except SolveError:
             return conflict
         version, name = max((needed, r.name) for r in found if (needed := glibc_needed(r)) is not None)
@@ -178,29 +208,49 @@ class CondaSolver:
         )
         return {name.normalized for name in await asyncio.wait_for(asked, ANSWER_SECONDS)}
 
-    async def _solve(self, platform: str, glibc: str) -> list[RepoDataRecord]:
+    async def _candidates(self, platform: str, specs: list[MatchSpec]) -> list[RepoDataRecord]:
+        from rattler import Channel
+        from rattler.exceptions import GatewayError
+
+        try:
+            found = await self._gateway.query(
+                [Channel(channel) for channel in self._channels],
+                [_subdir(platform), _subdir("noarch")],
+                specs,
+                recursive=False,
+                channel_relations="disabled",
+            )
+        except GatewayError as error:
+            raise self._unanswered(error) from None
+        return [one for part in found for one in part]
+
+    async def _solve(
+        self, platform: str, glibc: str, specs: Sequence[MatchSpec], seconds: float
+    ) -> list[RepoDataRecord]:
         from rattler import Channel, solve
         from rattler.exceptions import GatewayError, SolverError
 
         try:
             return await solve(
                 [Channel(channel) for channel in self._channels],
-                self._specs,
+                specs,
                 gateway=self._gateway,
                 platforms=[_subdir(platform), _subdir("noarch")],
                 virtual_packages=virtual_packages(platform, glibc, self._cuda),
-                timeout=datetime.timedelta(seconds=SOLVE_SECONDS),
+                timeout=datetime.timedelta(seconds=seconds),
                 channel_relations="disabled",
             )
         except SolverError as error:
             raise _conflict(str(error), platform) from None
         except GatewayError as error:
-            if failure := disk_failure(str(error), self._config.cache):
-                raise cannot_write(self._config.cache, failure) from None
-            problem = network_problem(str(error), "a channel")
-            if problem is None:
-                raise
-            raise NetworkError(problem.what, why=problem.why, hint=problem.hint) from None
+            raise self._unanswered(error) from None
+
+    def _unanswered(self, error: Exception) -> Exception:
+        """What a failure to get repodata means; ``error`` itself where that is not known."""
+        if failure := disk_failure(str(error), self._config.cache):
+            return cannot_write(self._config.cache, failure)
+        problem = network_problem(str(error), "a channel")
+        return NetworkError(problem.what, why=problem.why, hint=problem.hint) if problem else error
 
 
 def virtual_packages(platform: str, glibc: str, cuda: str | None = None) -> list[GenericVirtualPackage]:
@@ -274,7 +324,8 @@ def _subdir(platform: str) -> Any:
     return Subdir(platform)
 
 
-def _record(record: RepoDataRecord) -> CondaRecord:
+def record(record: RepoDataRecord) -> CondaRecord:
+    """A package of rattler's as this program sees it."""
     return CondaRecord(
         name=record.name.normalized,
         version=str(record.version),
