@@ -108,9 +108,17 @@ def test_a_package_without_md5_is_written_down() -> None:
 
 
 def test_what_conda_lock_cannot_write_down_is_an_error() -> None:
-    spec = EnvSpec("x", ("c",), (Requirement("a"), Requirement("b")))
+    spec = EnvSpec("x", ("c",), (Requirement("a"),))
     with pytest.raises(SolveError, match="cannot write down"):
-        conda_lock.make_lock(spec, ["linux-64"], lambda _: (record("a"),), lambda _: ())
+        conda_lock.make_lock(spec, ["linux-64"], lambda _: (record("a", "not-there"),), lambda _: ())
+
+
+def test_what_was_left_out_is_in_the_hash_and_not_in_the_lock() -> None:
+    spec = EnvSpec("x", ("c",), (Requirement("a"), Requirement("libcxx")), (Requirement("b"),))
+    records = (record("a"), record("python"), record("pip"))
+    lock = conda_lock.make_lock(spec, ["linux-64"], lambda _: records, lambda _: ())
+    assert {p.name for p in lock.package} == {"a", "python", "pip"}
+    assert lock.metadata.content_hash == conda_lock.content_hash(spec, ["linux-64"])
 
 
 def test_requirements_that_conda_lock_cannot_read_are_named_together() -> None:
