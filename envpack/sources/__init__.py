@@ -1,26 +1,60 @@
-"""What the user has (an ``environment.yml``, a list for pip, an environment itself) becomes an
+"""What the user has (an ``environment.yml``, a list of packages, a lock, an environment itself) becomes an
 :class:`~envpack.spec.EnvSpec`.
 
-A reader is a module with one function ``read``. Which one reads a file is decided here, by its name or, where
-the name does not say, by its first lines; a folder is an environment.
+A reader is a module with one function ``read``. Which one reads a file is decided here, by what is in it and
+by its name; a folder is an environment.
+
+| source | reader |
+|---|---|
+| ``environment.yml``, ``conda env export``, with ``--json`` too | ``environment_yml`` |
+| requirements files, ``pip freeze`` | ``pip_freeze`` |
+| ``conda list``, with ``--export`` or ``--json`` | ``conda_list`` |
+| ``conda list --explicit``, what conda-lock renders | ``conda_explicit`` |
+| ``conda-lock.yml`` | ``conda_lock_yml`` |
+| ``pixi.toml``, ``pixi.lock``, ``pyproject.toml`` | ``pixi_toml``, ``pixi_lock``, ``pyproject`` |
+| an environment's folder, name, or image | ``prefix``, by way of ``environments`` for a name |
 """
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 
 from envpack.errors import SourceError, UsageError
 from envpack.ledger import Action, Ledger
-from envpack.sources import environment_yml, pip_freeze, prefix
+from envpack.sources import (
+    conda_explicit,
+    conda_list,
+    conda_lock_yml,
+    environment_yml,
+    environments,
+    pip_freeze,
+    pixi_lock,
+    pixi_toml,
+    prefix,
+    pyproject,
+)
+from envpack.sources.rooted import Tree
 from envpack.sources.text import decode, read_text
 from envpack.spec import EnvSpec, valid_name
 
 DEFAULT_FILES = ("environment.yml", "environment.yaml")
 STDIN = "-"
+_OTHER_FILES = ("pixi.toml", "pyproject.toml", "requirements.txt", "conda-lock.yml", "pixi.lock")
 _YAML_KEY = re.compile(r"^(name|channels|dependencies|prefix)\s*:", re.MULTILINE)
-_CONDA_EXPORT = re.compile(r"^[a-z0-9_.-]+=[^=\s]+=[^=\s]+\s*$", re.MULTILINE | re.IGNORECASE)
+_LOCKS = {
+    "poetry.lock": "poetry export -f requirements.txt -o requirements.txt",
+    "uv.lock": "uv export --no-hashes -o requirements.txt",
+    "pdm.lock": "pdm export -o requirements.txt",
+    "pylock.toml": "uv pip compile pylock.toml -o requirements.txt",
+    "Pipfile": "pipenv requirements > requirements.txt",
+    "Pipfile.lock": "pipenv requirements > requirements.txt",
+    "setup.py": "pip freeze > requirements.txt",
+    "setup.cfg": "pip freeze > requirements.txt",
+}
 
 
 def read(
@@ -30,6 +64,7 @@ def read(
     stdin: bytes | None = None,
     name: str | None = None,
     python: str | None = None,
+    platforms: Sequence[str] = (),
     ledger: Ledger,
 ) -> EnvSpec:
     """Read what ``source`` asks for.
@@ -37,8 +72,9 @@ def read(
     ``source`` is a file, relative to ``directory``, or the folder of an environment or of a sandbox; ``"-"``
     for ``stdin``; ``None`` for the ``environment.yml`` of ``directory``. ``name`` replaces the source's own
     name; ``python`` is the version for a source that names none (``3.11``), or ``system`` for the base
-    image's own. Whatever was guessed or dropped goes into ``ledger``. Raises :class:`SourceError` with every
-    problem, :class:`UsageError` for a wrong ``python``.
+    image's own; ``platforms`` are wanted, of a source that says other things for others. Whatever was
+    guessed or dropped goes into ``ledger``. Raises :class:`SourceError` with every problem,
+    :class:`UsageError` for a wrong ``python``.
     """
     if source == STDIN:
         if not stdin or not stdin.strip():
@@ -56,12 +92,35 @@ def read(
             )
         text = read_text(path, shown)
     folder = _folder_name((path.parent if path else directory).resolve().name)
-    if _is_environment(path, text):
+    kind = _kind(path, text, shown)
+    if kind not in (pip_freeze, pyproject):
         _refuse_system(python, shown)
+    if kind is environment_yml:
         return environment_yml.read(
             text, shown=shown, path=path, directory=directory, name=name, folder=folder, ledger=ledger
         )
-    _refuse_others(path, text, shown)
+    if kind is conda_list:
+        return conda_list.read(text, shown=shown, path=path, name=name, folder=folder, ledger=ledger)
+    if kind is conda_explicit:
+        return conda_explicit.read(text, shown=shown, path=path, name=name, folder=folder, ledger=ledger)
+    if kind is conda_lock_yml:
+        return conda_lock_yml.read(
+            text, shown=shown, path=path, name=name, folder=folder, platforms=platforms, ledger=ledger
+        )
+    if kind is pixi_lock:
+        return pixi_lock.read(
+            text, shown=shown, path=path, name=name, folder=folder, platforms=platforms, ledger=ledger
+        )
+    if kind is pixi_toml:
+        return pixi_toml.read(
+            text, shown=shown, path=path, directory=directory, name=name, folder=folder,
+            platforms=platforms, ledger=ledger,
+        )  # fmt: skip
+    if kind is pyproject:
+        return pyproject.read(
+            text, shown=shown, path=path, directory=directory, name=name, folder=folder, python=python,
+            platforms=platforms, ledger=ledger,
+        )  # fmt: skip
     if name is None:
         ledger.add(
             Action.GUESSED,
@@ -80,13 +139,46 @@ def read(
     )
 
 
+def from_env(
+    name_or_path: str,
+    *,
+    directory: Path,
+    environ: Mapping[str, str],
+    name: str | None = None,
+    ledger: Ledger,
+) -> EnvSpec:
+    """What is installed in an environment of this machine, by its name (``base`` too) or its folder.
+
+    ``environ`` is the user's environment, which says where environments are. Raises :class:`SourceError`
+    with all places that were looked at, and as :func:`read` does for a folder.
+    """
+    path = environments.find(name_or_path, directory, environ)
+    own = environments.name_of(path, name_or_path)
+    return prefix.read(
+        path, shown=_shown(path, directory), name=name or own, folder=_folder_name(path.name), ledger=ledger
+    )
+
+
+def from_image(
+    tree: Tree, *, shown: str, name: str | None = None, place: str | None = None, ledger: Ledger
+) -> EnvSpec:
+    """What is installed in an image whose files are ``tree`` and which messages call ``shown``.
+
+    ``place`` is the environment's path in the image, if it has no usual one. Raises :class:`SourceError`.
+    """
+    folder = _folder_name(Path(shown).name.removesuffix(".sif").removesuffix(".sqfs"))
+    return prefix.read_image(tree, shown=shown, name=name, folder=folder, place=place, ledger=ledger)
+
+
 def _default(directory: Path) -> Path:
     for name in DEFAULT_FILES:
         if os.path.lexists(directory / name):
             return directory / name
+    others = [name for name in _OTHER_FILES if os.path.lexists(directory / name)]
+    hint = "Name a source: an environment.yml, a requirements file, or - for the output of pip freeze."
     raise SourceError(
         f"there is no {' or '.join(DEFAULT_FILES)} in {directory.resolve()}",
-        hint="Name a source: an environment.yml, a requirements file, or - for the output of pip freeze.",
+        hint=f"Name what is there: envpack lock {others[0]}" if others else hint,
     )
 
 
@@ -101,12 +193,55 @@ def _shown(path: Path, directory: Path) -> str:
         return str(path)
 
 
-def _is_environment(path: Path | None, text: str) -> bool:
-    if path is not None and path.suffix.lower() in (".yml", ".yaml"):
-        return True
-    if path is not None and path.suffix.lower() in (".txt", ".in"):
-        return False
-    return _YAML_KEY.search(text) is not None
+def _kind(path: Path | None, text: str, shown: str) -> ModuleType:
+    """The reader of ``text``. Raises :class:`SourceError` for what is no source, and says how to get one."""
+    file = path.name if path else ""
+    suffix = path.suffix.lower() if path else ""
+    if file in _LOCKS or re.match(r"pylock\.", file):
+        how = _LOCKS.get(file, _LOCKS["pylock.toml"])
+        raise SourceError(f"{shown} is no source that envpack reads", hint=f"Make a list for pip: {how}")
+    if suffix == ".toml":
+        return _toml_kind(file, text, shown)
+    if conda_explicit.is_explicit(text):
+        return conda_explicit
+    if text.lstrip().startswith("{"):
+        return environment_yml
+    if text.lstrip().startswith("[") and '"dist_name"' in text:
+        return conda_list
+    if re.search(r"^version\s*:", text, re.MULTILINE) and not re.search(
+        r"^dependencies\s*:", text, re.MULTILINE
+    ):
+        if re.search(r"^environments\s*:", text, re.MULTILINE):
+            return pixi_lock
+        if re.search(r"^package\s*:", text, re.MULTILINE):
+            return conda_lock_yml
+    if _YAML_KEY.search(text) is None and conda_list.is_list(text):
+        return conda_list
+    if suffix in (".yml", ".yaml"):
+        return environment_yml
+    if suffix not in (".txt", ".in") and _YAML_KEY.search(text):
+        return environment_yml
+    if suffix in (".lock", ".json", ".cfg", ".py"):
+        raise SourceError(
+            f"{shown} is a {suffix} file, which envpack does not read",
+            hint="Write an environment.yml: conda env export --from-history > environment.yml",
+        )
+    return pip_freeze
+
+
+def _toml_kind(file: str, text: str, shown: str) -> ModuleType:
+    if file == "envpack.toml":
+        raise SourceError(
+            f"{shown} says how an image is made, not what is installed in it",
+            hint="Name the environment.yml, or leave the source out.",
+        )
+    if file == "pixi.toml":
+        return pixi_toml
+    if file == "pyproject.toml" or re.search(r"^\[tool\.|^\[build-system\]", text, re.MULTILINE):
+        return pyproject
+    if re.search(r"^\[(workspace|project)\]", text, re.MULTILINE) and "channels" in text:
+        return pixi_toml
+    return pyproject
 
 
 def _refuse_system(python: str | None, shown: str) -> None:
@@ -115,22 +250,6 @@ def _refuse_system(python: str | None, shown: str) -> None:
             f"{shown} cannot be installed on the base image's own python",
             why="its packages are conda's, which are made for conda's python",
             hint="Leave --python system out, or give a list for pip: requirements.txt, or pip freeze.",
-        )
-
-
-def _refuse_others(path: Path | None, text: str, shown: str) -> None:
-    """Name the formats that look like a list for pip but are none."""
-    kind = None
-    if re.search(r"^@EXPLICIT\s*$", text, re.MULTILINE):
-        kind = "an explicit list of conda packages"
-    elif path is not None and path.suffix.lower() in (".toml", ".lock", ".json", ".cfg", ".py"):
-        kind = f"a {path.suffix} file"
-    elif _CONDA_EXPORT.search(text):
-        kind = "the output of `conda list --export`"
-    if kind:
-        raise SourceError(
-            f"{shown} is {kind}, which envpack does not read",
-            hint="Write an environment.yml: conda env export --from-history > environment.yml",
         )
 
 

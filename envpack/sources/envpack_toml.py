@@ -19,8 +19,6 @@ TOML 1.0 (https://toml.io/en/v1.0.0).
 
 from __future__ import annotations
 
-import re
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,17 +29,12 @@ from envpack.image import Digest, parse_reference
 from envpack.image_settings import CopiedPath, ImageSettings
 from envpack.ledger import Action, Ledger
 from envpack.sources.text import read_text
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from envpack.sources.toml_text import line_of, parsed
 
 FILENAME = "envpack.toml"
 _PYPROJECT = "pyproject.toml"
 _KNOWN = ("base", "apt", "post", "runscript", "environment", "labels", "files")
 _UNKNOWN = Digest("sha256:" + "0" * 64)
-_PLACE = re.compile(r"\(at line (\d+), column (\d+)\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +56,7 @@ def read(directory: Path, digest: Callable[[Path, str], Digest], ledger: Ledger)
     pyproject = _pyproject(directory)
     if (directory / FILENAME).exists():
         if pyproject is not None:
-            line = _line(read_text(directory / _PYPROJECT, _PYPROJECT), ("tool", "envpack"))
+            line = line_of(read_text(directory / _PYPROJECT, _PYPROJECT), ("tool", "envpack"))
             ledger.add(
                 Action.DROPPED,
                 f"[tool.envpack] of {_PYPROJECT}",
@@ -72,7 +65,7 @@ def read(directory: Path, digest: Callable[[Path, str], Digest], ledger: Ledger)
                 remedy="Keep one of them.",
             )
         text = read_text(directory / FILENAME, FILENAME)
-        return _Reader(FILENAME, text, (), directory, digest).read(_parsed(text, FILENAME))
+        return _Reader(FILENAME, text, (), directory, digest).read(parsed(text, FILENAME))
     if pyproject is None:
         return ProjectSettings()
     text = read_text(directory / _PYPROJECT, _PYPROJECT)
@@ -87,21 +80,8 @@ def _pyproject(directory: Path) -> object | None:
     text = read_text(path, _PYPROJECT)
     if "envpack" not in text:
         return None
-    tool = _parsed(text, _PYPROJECT).get("tool")
+    tool = parsed(text, _PYPROJECT).get("tool")
     return tool.get("envpack") if isinstance(tool, dict) else None
-
-
-def _parsed(text: str, shown: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        place = _PLACE.search(str(error))
-        raise SourceError(
-            f"{shown} is not valid TOML",
-            where=Location(shown, *(int(n) for n in place.groups()) if place else ()),
-            why=str(error),
-            hint='Settings look like apt = ["libgl1"], with quotes around texts.',
-        ) from error
 
 
 class _Reader:
@@ -197,29 +177,5 @@ class _Reader:
         return ""
 
     def _wrong(self, key: tuple[str, ...], what: str, why: str | None = None) -> None:
-        where = Location(self._shown, _line(self._text, (*self._above, *key)))
+        where = Location(self._shown, line_of(self._text, (*self._above, *key)))
         self._problems.append(Problem(what, where, why.rstrip(".") if why else None))
-
-
-def _line(text: str, key: tuple[str, ...]) -> int | None:
-    """The line on which ``key`` is written, as files are usually laid out: ``[a.b]`` and then ``c = …``.
-
-    For one that is written otherwise (inline, dotted), the line of the longest part of it that is found.
-    """
-    best: tuple[int, int | None] = (0, None)
-    table: tuple[str, ...] = ()
-    for number, line in enumerate(text.split("\n"), 1):
-        header = re.match(r"\s*\[\[?(.+?)\]\]?\s*(?:#.*)?$", line)
-        if header:
-            table = path = _parts(header[1])
-        else:
-            path = (*table, *_parts(line.partition("=")[0])) if "=" in line else ()
-        if path and path == key[: len(path)] and len(path) > best[0]:
-            best = (len(path), number)
-    return best[1]
-
-
-def _parts(dotted: str) -> tuple[str, ...]:
-    """The parts of a TOML key."""
-    found = re.findall(r'"((?:[^"\\]|\\.)*)"|\'([^\']*)\'|([A-Za-z0-9_-]+)', dotted)
-    return tuple(a or b or c for a, b, c in found)

@@ -26,10 +26,10 @@ from envpack.sources.rooted import Rooted, problem
 MAX_RECORDS = 10_000
 MAX_RECORD = 64 << 20  # the files of the largest packages, with their hashes, are some 10 MiB
 MAX_TEXT = 4 << 20
-_NAME = re.compile(r"[a-z0-9_][a-z0-9_.-]{0,127}\Z")
-_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.!+-]{0,127}\Z")
-_BUILD = re.compile(r"[A-Za-z0-9_.+]{1,128}\Z")
-_SUBDIR = re.compile(r"(noarch|(linux|osx|win|freebsd|zos|emscripten|wasi)-[a-z0-9_]+)\Z")
+NAME = re.compile(r"[a-z0-9_][a-z0-9_.-]{0,127}\Z")
+VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.!+-]{0,127}\Z")
+BUILD = re.compile(r"[A-Za-z0-9_.+]{1,128}\Z")
+SUBDIR = re.compile(r"(noarch|(linux|osx|win|freebsd|zos|emscripten|wasi)-[a-z0-9_]+)\Z")
 # Directly in site-packages: what projects bring along in folders of their own is not installed.
 _METADATA = re.compile(
     r"(?P<folder>lib/(?:python|pypy)[0-9.]+t?/site-packages/"
@@ -38,6 +38,7 @@ _METADATA = re.compile(
 )
 _SEPARATOR = re.compile(r"[\s=<>!~\[]")  # between the name and the rest of a match spec
 _FIELD = re.compile(r"^(Name|Version)[ \t]*:[ \t]*(\S+)[ \t]*\r?$", re.MULTILINE | re.IGNORECASE)
+_EGG = {"setup.py": True}
 _UPDATE_SPECS = re.compile(r"^# (?:update|install|update/install) specs: (.*)$", re.MULTILINE)
 _SPEC_NAME = re.compile(r"['\"](?:[^'\"]*::)?([A-Za-z0-9_.-]+)")
 
@@ -145,7 +146,8 @@ def pip_packages(
     for name in names:
         folder = f"{site}/{name}"
         if name.endswith((".egg-link", ".egg")):
-            problems.append(_from_no_index(name.partition("-")[0].partition(".egg")[0], root, prefix, folder))
+            own = name.partition("-")[0].partition(".egg")[0]
+            found[f"{own} (egg)"] = PipPackage(own, "", root.at(f"{prefix}/{folder}"), origin=_EGG)
         # A ~ in front is what an interrupted pip leaves behind: no package for pip either.
         if not name.endswith((".dist-info", ".egg-info")) or name.startswith("~"):
             continue
@@ -171,11 +173,11 @@ def pip_packages(
 
 
 def _conda_package(record: dict[str, Any], where: Location) -> CondaPackage:
-    name, version = _word(record, "name", _NAME, where), _word(record, "version", _VERSION, where)
+    name, version = _word(record, "name", NAME, where), _word(record, "version", VERSION, where)
     url = record.get("url")
     channel, subdir = _split(url if isinstance(url, str) and "://" in url else record.get("channel"))
     subdir = record.get("subdir") or subdir
-    if not isinstance(subdir, str) or not _SUBDIR.match(subdir):
+    if not isinstance(subdir, str) or not SUBDIR.match(subdir):
         raise SourceError(f"{name}: the record does not say for which platform it is", where=where)
     if not channel or channel == "<unknown>":
         raise SourceError(f"{name}: the record does not say where it is from", where=where)
@@ -185,7 +187,7 @@ def _conda_package(record: dict[str, Any], where: Location) -> CondaPackage:
     return CondaPackage(
         name=name,
         version=version,
-        build=_word(record, "build", _BUILD, where),
+        build=_word(record, "build", BUILD, where),
         subdir=subdir,
         channel=channel,
         where=where,
@@ -217,7 +219,7 @@ def _split(address: object) -> tuple[str, str]:
     head, _, last = address.rpartition("/")
     if last.endswith((".conda", ".tar.bz2")):
         head, _, last = head.rpartition("/")
-    elif not head or not _SUBDIR.match(last):
+    elif not head or not SUBDIR.match(last):
         return address, ""
     return head, last
 
@@ -252,7 +254,7 @@ def _pip_package(root: Rooted, prefix: str, folder: str, owned: frozenset[str]) 
         version = str(Version(fields.get("Version", "")))
     except InvalidVersion:
         version = ""
-    if not version or not _NAME.match(name):
+    if not version or not NAME.match(name):
         raise SourceError(
             "the metadata do not say name and version of the package",
             where=root.at(path),
@@ -264,13 +266,4 @@ def _pip_package(root: Rooted, prefix: str, folder: str, owned: frozenset[str]) 
         root.at(f"{prefix}/{folder}"),
         asked=root.has(f"{prefix}/{folder}/REQUESTED"),
         origin=root.read_object(f"{prefix}/{origin}", MAX_TEXT) if from_elsewhere else None,
-    )
-
-
-def _from_no_index(name: str, root: Rooted, prefix: str, path: str) -> Problem:
-    return Problem(
-        f"{name!r} cannot be locked",
-        root.at(f"{prefix}/{path}"),
-        why="it was installed from a folder by setup.py",
-        hint="Install a released version with pip, or remove it: your own code can stay outside the image.",
     )

@@ -11,6 +11,7 @@ asked for pip's version, for a package comes from one of the two only.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +24,7 @@ from envpack.sources import installed
 from envpack.sources.installed import CondaPackage, PipPackage
 from envpack.sources.owners import Owners
 from envpack.sources.recorded_channels import Channels
-from envpack.sources.rooted import Rooted, problem
+from envpack.sources.rooted import Folder, Rooted, Tree, problem
 from envpack.spec import EnvSpec, Requirement, valid_name
 
 PREFIX_LABEL = "org.envpack.prefix"
@@ -55,10 +56,22 @@ def read(path: Path, *, shown: str, name: str | None, folder: str, ledger: Ledge
     """What is installed in the folder ``path``, every package at its version, conda's at its build too.
 
     ``shown`` is how messages call ``path``, ``name`` the user's choice of a name, ``folder`` a valid name to
-    fall back on. Raises :class:`SourceError` with every package that cannot be locked and every file that
-    cannot be read.
+    fall back on. A package that is from no channel and no index is left out, and said. Raises
+    :class:`SourceError` with every record that makes no sense and every file that cannot be read.
     """
-    return _Reader(Rooted(path, shown), ledger).read(name, folder)
+    return _Reader(Rooted(Folder(path), shown), ledger, f"envpack lock {shown}/PATH").read(name, folder)
+
+
+def read_image(
+    tree: Tree, *, shown: str, name: str | None, folder: str, ledger: Ledger, place: str | None = None
+) -> EnvSpec:
+    """What is installed in an image whose files are ``tree``; ``place`` is the environment's path in it.
+
+    Without that it is looked for where the label of envpack's images says, and where images usually have
+    one. The rest is as for :func:`read`.
+    """
+    anew = f"apptainer build --sandbox FOLDER {shown}; envpack lock FOLDER/PATH"
+    return _Reader(Rooted(tree, shown), ledger, anew, "image", place).read(name, folder)
 
 
 @dataclass(slots=True)
@@ -67,6 +80,9 @@ class _Reader:
 
     root: Rooted
     ledger: Ledger
+    another: str
+    kind: str = "sandbox"
+    place: str | None = None
     problems: list[Problem] = field(default_factory=list)
     conda: list[Requirement] = field(default_factory=list)
     pip: list[Requirement] = field(default_factory=list)
@@ -75,7 +91,7 @@ class _Reader:
     def read(self, name: str | None, folder: str) -> EnvSpec:
         prefix, title = self._find()
         chosen = self._name(name, title, folder)
-        channels, platforms, variables = self._environment(prefix)
+        channels, system, variables = self._environment(prefix)
         if self.problems:
             raise SourceError(
                 f"{self.root.shown} cannot be locked as it is",
@@ -84,21 +100,28 @@ class _Reader:
             )
         if not self.conda and not self.pip:
             raise SourceError(
-                f"nothing is installed in {self.root.shown}", hint="Name the folder of another environment."
+                f"nothing that can be locked is installed in {self.root.shown}",
+                why="; ".join(f"{f.subject}: {f.reason}" for f in self.ledger if f.action is Action.NEEDS_YOU)
+                or None,
+                hint="Name the folder of another environment.",
             )
         return EnvSpec(
             name=chosen,
             channels=channels,
             conda=tuple(self.conda),
             pip=tuple(self.pip),
-            platforms=platforms,
+            platforms=(system,) if system in PLATFORMS else (),
             variables=variables,
             # Not every program records what conda was asked for; what only pip was says nothing of the rest.
             asked=frozenset(self.asked) if any(t.startswith("conda:") for t in self.asked) else None,
+            complete=True,
+            exported_from=system,
         )
 
     def _find(self) -> tuple[str, str | None]:
         """The environment's path below the folder, and the title of the image it is in."""
+        if self.place is not None:
+            return self._at_place(self.place.strip("/")), self._labels().get(TITLE_LABEL)
         if self._is_environment(""):
             return "", None
         if not self.root.has_folder(".singularity.d") and not self.root.has_folder("etc"):
@@ -118,27 +141,36 @@ class _Reader:
         prefix = next((place for place in places if self._is_environment(place)), None)
         if prefix is None:
             raise SourceError(
-                f"there is no environment in the sandbox {self.root.shown}",
+                f"there is no environment in the {self.kind} {self.root.shown}",
                 why=f"looked for conda-meta and pyvenv.cfg in {', '.join('/' + p for p in places)}",
-                hint=f"Name its folder: envpack lock {self.root.shown}/PATH/OF/ENVIRONMENT",
+                hint=f"Name its folder: {self.another}",
             )
         if prefix != named:
             self.ledger.add(
                 Action.GUESSED,
                 f"environment: /{prefix}",
                 f"no label {PREFIX_LABEL} says where the environment is",
-                remedy=f"Name another one: envpack lock {self.root.shown}/PATH/OF/ENVIRONMENT",
+                remedy=f"Name another one: {self.another}",
             )
         base = labels.get(BASE_LABEL, "")
         known = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.:/@-]{0,255}", base) is not None
         self.ledger.add(
             Action.DROPPED,
             f"what is outside of /{prefix}",
-            "a lock is of an environment: programs, files and variables elsewhere in the sandbox are not in "
-            "it, and its base image is chosen anew",
+            "a lock is of an environment: programs, files and variables elsewhere in the "
+            f"{self.kind} are not in it, and its base image is chosen anew",
             remedy=f"Keep its base image: --base {base}" if known else "Name a base image with --base.",
         )
         return prefix, labels.get(TITLE_LABEL)
+
+    def _at_place(self, place: str) -> str:
+        if not is_safe_path(place) or not self._is_environment(place):
+            raise SourceError(
+                f"there is no environment at /{place} in {self.root.shown}",
+                why="it has no conda-meta (conda) and no pyvenv.cfg (venv)",
+                hint="Name the folder that has one of these in it.",
+            )
+        return place
 
     def _is_environment(self, path: str) -> bool:
         return self.root.has_folder(f"{path}/conda-meta") or self.root.has(f"{path}/pyvenv.cfg")
@@ -170,11 +202,11 @@ class _Reader:
         )
         return guess
 
-    def _environment(self, prefix: str) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, str]]:
-        """Fill in the requirements; gives channels, platforms and variables."""
+    def _environment(self, prefix: str) -> tuple[tuple[str, ...], str | None, dict[str, str]]:
+        """Fill in the requirements; gives channels, the system's conda subdir and variables."""
         if not self.root.has_folder(f"{prefix}/conda-meta"):
             self._venv(prefix)
-            return ("conda-forge",), (), {}
+            return ("conda-forge",), None, {}
         records = installed.conda_packages(self.root, prefix, self.problems)
         python = next((r for r in records if r.name == "python"), None)
         owned = frozenset().union(*(record.metadata for record in records))
@@ -187,12 +219,14 @@ class _Reader:
         if site is not None:
             found, there = installed.pip_packages(self.root, prefix, site, owned, self.problems)
         history = installed.asked_names(self.root, prefix)
-        channels = Channels.of(records, self.ledger, self.problems)
+        channels = Channels.of(records, self.ledger)
         owners = Owners.of(records, found, site, there)
         for record in records:
+            if record.channel in channels.unusable and record.name not in owners.replaced:
+                continue  # as is said already
             self._conda_package(record, owners, channels, record.asked or record.name in history)
         self._pip_packages(owners.pip, {r.name for r in records}, history)
-        return channels.names, self._platforms(records), self._variables(prefix)
+        return channels.names, _system(records), self._variables(prefix)
 
     def _conda_package(self, record: CondaPackage, owners: Owners, channels: Channels, asked: bool) -> None:
         label = f"{record.name} {record.version}"
@@ -265,9 +299,12 @@ class _Reader:
 
     def _from_no_index(self, package: PipPackage) -> None:
         origin = package.origin or {}
+        label = f"{package.name} {package.version}".strip()
         details = origin.get("dir_info")
         if "vcs_info" in origin:
             why = "it was installed from a repository, and the image is made of finished packages only"
+        elif "setup.py" in origin:
+            why = "it was installed from a folder by setup.py"
         elif isinstance(details, dict) and details.get("editable"):
             why = "it is an editable installation: a link to a folder of the machine where it was made"
         elif str(origin.get("url", "")).startswith("file:"):
@@ -275,12 +312,7 @@ class _Reader:
         else:
             why = "it was installed from a file outside of any index"
         remedy = "Install a released version with pip, or build a wheel, put it on an index and install that."
-        self.ledger.add(
-            Action.NEEDS_YOU, f"{package.name} {package.version}", why, where=package.where, remedy=remedy
-        )
-        self.problems.append(
-            Problem(f"{package.name} {package.version} cannot be locked", package.where, why, remedy)
-        )
+        self.ledger.add(Action.NEEDS_YOU, label, why, where=package.where, remedy=remedy)
 
     def _venv(self, prefix: str) -> None:
         path = f"{prefix}/pyvenv.cfg"
@@ -315,20 +347,6 @@ class _Reader:
         found, _ = installed.pip_packages(self.root, prefix, site, frozenset(), self.problems)
         self._pip_packages(found, set(), frozenset())
 
-    def _platforms(self, records: Sequence[CondaPackage]) -> tuple[str, ...]:
-        subdirs = sorted({record.subdir for record in records} - {"noarch"})
-        if not subdirs:
-            return ()
-        if len(subdirs) > 1 or subdirs[0] not in PLATFORMS:
-            self.problems.append(
-                Problem(
-                    f"the packages are for {', '.join(subdirs)}",
-                    why=f"an image is for one of {', '.join(PLATFORMS)}, and builds are for one platform",
-                    hint="Lock what was asked for: conda env export --from-history > environment.yml",
-                )
-            )
-        return tuple(subdirs)
-
     def _variables(self, prefix: str) -> dict[str, str]:
         path = f"{prefix}/conda-meta/state"
         if not self.root.has(path):
@@ -350,3 +368,9 @@ class _Reader:
             elif value != _UNSET:
                 variables[name] = value
         return variables
+
+
+def _system(records: Sequence[CondaPackage]) -> str | None:
+    """The conda subdir that most records are of."""
+    subdirs = Counter(record.subdir for record in records if record.subdir != "noarch")
+    return max(sorted(subdirs), key=lambda subdir: subdirs[subdir]) if subdirs else None

@@ -1,4 +1,4 @@
-"""Files below a folder that somebody else filled: links are followed as from a root, never out of it."""
+"""Files somebody else made, in a folder or an image: links are followed as from a root, never out of it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from envpack.errors import Location, Problem, SourceError
 
@@ -16,17 +16,27 @@ T = TypeVar("T")
 MAX_LINKS = 40  # as Linux
 
 
-class Rooted:
-    """The folder ``top``, whose paths are written as if it was ``/``; ``shown`` is what messages call it."""
+class Tree(Protocol):
+    """Files below something that is a root to them. Links are followed, never out of it."""
 
-    def __init__(self, top: Path, shown: str) -> None:
-        self.top = top.resolve()
-        self.shown = shown
+    def has_folder(self, path: str) -> bool:
+        """Whether ``path`` is a folder."""
 
-    def at(self, path: str) -> Location:
-        """``path`` as messages name it; what cannot be printed is shown as U+FFFD."""
-        name = os.path.normpath(f"{self.shown}/{path}")
-        return Location("".join(letter if letter.isprintable() else "\ufffd" for letter in name))
+    def has(self, path: str) -> bool:
+        """Whether there is anything at ``path``."""
+
+    def names(self, path: str) -> list[str]:
+        """The names in the folder ``path``, in any order. Raises ``OSError``."""
+
+    def read(self, path: str, limit: int) -> bytes:
+        """The bytes of the file ``path``. Raises ``OSError``, also for more than ``limit``."""
+
+
+class Folder:
+    """The folder ``top`` as a :class:`Tree`."""
+
+    def __init__(self, top: Path) -> None:
+        self._top = top.resolve()
 
     def resolve(self, path: str) -> Path:
         """Where ``path`` leads, which need not exist. Raises ``OSError`` for links that go round."""
@@ -38,7 +48,7 @@ class Rooted:
             if part == "..":
                 del done[-1:]
                 continue
-            here = self.top.joinpath(*done, part)
+            here = self._top.joinpath(*done, part)
             try:
                 target = str(here.readlink())
             except OSError:  # no link, or nothing
@@ -50,7 +60,7 @@ class Rooted:
             if target.startswith("/"):
                 done = []
             ahead += _parts(target)
-        return self.top.joinpath(*done)
+        return self._top.joinpath(*done)
 
     def has_folder(self, path: str) -> bool:
         """Whether ``path`` is a folder."""
@@ -67,12 +77,35 @@ class Rooted:
             return False
 
     def names(self, path: str) -> list[str]:
+        """The names in the folder ``path``. Raises ``OSError``."""
+        return os.listdir(self.resolve(path))  # noqa: PTH208 as text
+
+    def read(self, path: str, limit: int) -> bytes:
+        """The bytes of the file ``path``. Raises ``OSError``, also for more than ``limit``."""
+        return _read(self.resolve(path), limit)
+
+
+class Rooted:
+    """The files of ``tree``, with ``/`` as their root; ``shown`` is what messages call it."""
+
+    def __init__(self, tree: Tree, shown: str) -> None:
+        self._tree = tree
+        self.shown = shown
+        self.has_folder = tree.has_folder
+        self.has = tree.has
+
+    def at(self, path: str) -> Location:
+        """``path`` as messages name it; what cannot be printed is shown as U+FFFD."""
+        name = os.path.normpath(f"{self.shown}/{path}")
+        return Location("".join(letter if letter.isprintable() else "\ufffd" for letter in name))
+
+    def names(self, path: str) -> list[str]:
         """The names in the folder ``path``, sorted. Raises :class:`SourceError`."""
-        return self._told(path, lambda: sorted(os.listdir(self.resolve(path))))  # noqa: PTH208 as text
+        return self._told(path, lambda: sorted(self._tree.names(path)))
 
     def read(self, path: str, limit: int) -> bytes:
         """The bytes of the file ``path``. Raises :class:`SourceError`, also for more than ``limit``."""
-        return self._told(path, lambda: _read(self.resolve(path), limit))
+        return self._told(path, lambda: self._tree.read(path, limit))
 
     def read_object(self, path: str, limit: int) -> dict[str, Any]:
         """The JSON object in the file ``path``. Raises :class:`SourceError`."""

@@ -104,6 +104,13 @@ class Squashfs:
         inode = self._resolve(encode_path(path))
         return None if inode is None else self._entry(path, inode)
 
+    def names(self, path: str) -> list[str] | None:
+        """The names in the directory at ``path`` (symlinks followed); None if there is none."""
+        inode = self._resolve(encode_path(path))
+        if inode is None or inode.kind != layout.DIRECTORY:
+            return None
+        return [decode_path(child.name) for child in self._children(inode)]
+
     def read(self, path: str, limit: int = 1 << 26) -> bytes:
         """The content of the file at ``path`` (symlinks followed).
 

@@ -1,0 +1,122 @@
+"""What pixi.toml and pyproject.toml have in common: tables, each line of which has a place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from envpack.errors import Location, Problem, SourceError
+from envpack.ledger import Action, Ledger
+from envpack.sources.requirements import PipLines, read_lines, settle
+from envpack.sources.toml_text import line_of
+from envpack.spec import EnvSpec, Requirement, valid_name
+
+DEFAULT_CHANNEL = "conda-forge"
+Key = tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Manifest:
+    """One reading of one manifest; collects problems so that all are told at once."""
+
+    text: str
+    shown: str
+    ledger: Ledger
+    directory: Path
+    conda: dict[str, Requirement] = field(default_factory=dict)
+    pip: dict[str, tuple[str, Location]] = field(default_factory=dict)
+    channels: list[str] = field(default_factory=list)
+    platforms: list[str] = field(default_factory=list)
+    variables: dict[str, str] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    lines: PipLines = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Lines for pip are read by pip's reader."""
+        self.lines = PipLines(self.ledger, self.directory, problems=self.problems)
+
+    def at(self, *key: str) -> Location:
+        """Where ``key`` is written."""
+        return Location(self.shown, line_of(self.text, key))
+
+    def say(self, action: Action, key: Key, subject: str, reason: str, remedy: str | None = None) -> None:
+        """Record what became of ``key``."""
+        self.ledger.add(action, subject, reason, where=self.at(*key), remedy=remedy)
+
+    def wrong(self, key: Key, what: str, why: str | None = None, hint: str | None = None) -> None:
+        """Record a problem with ``key``."""
+        self.problems.append(Problem(what, self.at(*key), why, hint))
+
+    def table(self, parent: Mapping[str, Any], key: Key) -> dict[str, Any]:
+        """The table ``key``, whose last part is looked up in ``parent``; empty where there is none."""
+        value = parent.get(key[-1], {})
+        if isinstance(value, dict):
+            return value
+        self.wrong(key, f"{'.'.join(key)} is not a table")
+        return {}
+
+    def texts(self, parent: Mapping[str, Any], key: Key) -> list[str]:
+        """The list of texts ``key``, whose last part is looked up in ``parent``."""
+        value = parent.get(key[-1], [])
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            return value
+        self.wrong(key, f"{'.'.join(key)} is not a list of texts")
+        return []
+
+    def line_with(self, key: Key, item: str) -> Location:
+        """Where ``item`` of the list ``key`` is written: a line of its own in it, if it has one."""
+        start = line_of(self.text, key)
+        lines = self.text.split("\n")
+        for number in range(start or 1, len(lines) + 1):
+            line = lines[number - 1]
+            if item in line or item.replace('"', '\\"') in line:
+                return Location(self.shown, number)
+        return Location(self.shown, start)
+
+    def name(self, own: object, chosen: str | None, folder: str) -> str:
+        """The environment's name: ``chosen`` by the user, the file's ``own``, or else ``folder``."""
+        if chosen is not None:
+            return valid_name(chosen)
+        if isinstance(own, str):
+            try:
+                return valid_name(own)
+            except SourceError:
+                pass
+        self.ledger.add(
+            Action.GUESSED,
+            f"name: {folder}",
+            "the file gives no name that a file can have: the folder's is taken",
+            where=Location(self.shown),
+            remedy="Give another one with --name.",
+        )
+        return folder
+
+    def spec(self, name: str, path: Path | None, *, system_python: bool = False) -> EnvSpec:
+        """The environment. Raises :class:`SourceError` with all problems."""
+        read_lines(self.lines, self.pip.values())
+        settle(self.lines)
+        if self.problems:
+            raise SourceError(
+                f"{self.shown} says something that cannot be",
+                problems=self.problems,
+                hint="Change these lines, then run the same command again.",
+            )
+        if not self.conda and not self.lines.requirements:
+            raise SourceError(
+                f"{self.shown} asks for no packages",
+                hint="Name another source, or list packages under dependencies.",
+            )
+        channels = () if system_python else tuple(self.channels) or (DEFAULT_CHANNEL,)
+        return EnvSpec(
+            name=name,
+            channels=channels,
+            conda=(*self.conda.values(), *self.lines.conda),
+            pip=tuple(self.lines.requirements),
+            pip_options=self.lines.options,
+            platforms=tuple(self.platforms),
+            variables=self.variables,
+            sources=(path.resolve(),) if path else (),
+            system_python=system_python,
+        )

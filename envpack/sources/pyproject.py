@@ -1,0 +1,163 @@
+"""A ``pyproject.toml``: what a project needs at run time, from pip, and from conda where pixi is told so.
+
+    [project]
+    requires-python = ">=3.10"
+    dependencies = ["numpy>=1.26", "rich"]
+
+    [project.optional-dependencies]      # not taken, and said
+    [dependency-groups]                  # not taken, and said
+    [tool.pixi.dependencies]             # see pixi_toml
+
+Format: https://packaging.python.org/specifications/pyproject-toml/.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+from envpack.errors import Location, SourceError
+from envpack.ledger import Action, Ledger
+from envpack.sources import pixi_toml
+from envpack.sources.manifest import Manifest
+from envpack.sources.pip_freeze import SYSTEM
+from envpack.sources.requirements import read_lines
+from envpack.sources.toml_text import parsed
+from envpack.spec import EnvSpec, Requirement
+
+_POETRY = "poetry export -f requirements.txt -o requirements.txt"
+
+
+def read(
+    text: str,
+    *,
+    shown: str,
+    path: Path | None,
+    directory: Path,
+    name: str | None,
+    folder: str,
+    python: str | None,
+    platforms: Sequence[str],
+    ledger: Ledger,
+) -> EnvSpec:
+    """The environment that the project ``text`` needs.
+
+    ``name`` is the user's, ``folder`` a valid last resort; ``python`` a version, or ``system`` for that of
+    the base image's distribution. Raises :class:`SourceError` with all problems.
+    """
+    data = parsed(text, shown)
+    tool = data.get("tool")
+    tool = tool if isinstance(tool, dict) else {}
+    if "project" not in data and "pixi" not in tool:
+        poetry = "poetry" in tool
+        raise SourceError(
+            f"{shown} has no [project] and no [tool.pixi]",
+            where=Location(shown, 1),
+            why="Poetry's own tables are read by Poetry alone" if poetry else "it asks for no packages",
+            hint=f"Write a list for pip: {_POETRY}" if poetry else "Name another source.",
+        )
+    manifest = Manifest(text, shown, ledger, directory)
+    project = manifest.table(data, ("project",))
+    on_system = python == SYSTEM
+    pixi = manifest.table(tool, ("tool", "pixi"))
+    if pixi and on_system:
+        raise SourceError(
+            f"{shown} cannot be installed on the base image's own python",
+            where=manifest.at("tool", "pixi"),
+            why="[tool.pixi] asks for packages of conda's, which are made for conda's python",
+            hint="Leave --python system out.",
+        )
+    if pixi:
+        pixi_toml.add(manifest, pixi, ("tool", "pixi"), platforms)
+    for line in manifest.texts(project, ("project", "dependencies")):
+        read_lines(manifest.lines, [(line, manifest.line_with(("project", "dependencies"), line))])
+    if not on_system:
+        _python(manifest, project, python)
+    _not_taken(manifest, data, project)
+    head = manifest.table(pixi, ("tool", "pixi", "workspace")) or manifest.table(
+        pixi, ("tool", "pixi", "project")
+    )
+    own = project.get("name") or head.get("name")
+    return manifest.spec(manifest.name(own, name, folder), path, system_python=on_system)
+
+
+def _python(manifest: Manifest, project: Mapping[str, Any], chosen: str | None) -> None:
+    key = ("project", "requires-python")
+    asked = project.get("requires-python")
+    if chosen is not None:
+        manifest.conda["python"] = Requirement(f"python ={chosen}")
+        if asked is not None:
+            manifest.say(Action.REPLACED, key, f"requires-python {asked}", f"--python {chosen} is asked for")
+        return
+    if asked is None:
+        if "python" not in manifest.conda:
+            manifest.ledger.add(
+                Action.GUESSED,
+                "python",
+                "the project does not say its python version: the newest is taken",
+                where=Location(manifest.shown),
+                remedy="Give the version with --python.",
+            )
+            manifest.conda["python"] = Requirement("python")
+        return
+    try:
+        specifiers = SpecifierSet(asked if isinstance(asked, str) else "?")
+    except InvalidSpecifier as error:
+        manifest.wrong(key, f"{asked!r} is no range of python versions", str(error))
+        return
+    text = ",".join(sorted(_for_conda(str(specifier)) for specifier in specifiers))
+    if before := manifest.conda.get("python"):
+        # Both hold: conda's own range has the last word where it is the narrower one.
+        manifest.say(Action.KEPT, key, f"requires-python {asked}", f"{before.text} is asked for as well")
+        manifest.conda["python >="] = Requirement(f"python {text}".strip(), manifest.at(*key))
+        return
+    manifest.say(Action.TRANSLATED, key, f"requires-python {asked}", f"conda is asked for python {text}")
+    manifest.conda["python"] = Requirement(f"python {text}".strip(), manifest.at(*key))
+
+
+def _for_conda(specifier: str) -> str:
+    """One clause of PEP 440 as conda has it."""
+    specifier = specifier.replace("===", "==")
+    return re.sub(r"\A==(.*\*)\Z", r"\1", specifier)
+
+
+def _not_taken(manifest: Manifest, data: Mapping[str, Any], project: Mapping[str, Any]) -> None:
+    """Say what of the file is not in the environment."""
+    for above, what in (
+        (("project", "optional-dependencies"), "extra"),
+        (("dependency-groups",), "dependency group"),
+    ):
+        parent = project if len(above) > 1 else data
+        for group in manifest.table(parent, above):
+            manifest.say(
+                Action.DROPPED,
+                (*above, group),
+                f"{what} {group}",
+                "only what the project always needs is taken",
+                "Copy what is needed of it to dependencies, or into a requirements file that is the source.",
+            )
+    dynamic = project.get("dynamic", [])
+    if isinstance(dynamic, list) and "dependencies" in dynamic:
+        manifest.say(
+            Action.NEEDS_YOU,
+            ("project", "dynamic"),
+            "dynamic dependencies",
+            "they are known only after a build of the project",
+            "Name the file that lists them, or write them into dependencies.",
+        )
+    if isinstance(project.get("name"), str):
+        manifest.say(
+            Action.DROPPED,
+            ("project", "name"),
+            f"the project {project['name']} itself",
+            "the image is made of finished packages, of a channel or an index",
+            "Copy its code into the image: [files] in envpack.toml.",
+        )
+    if "build-system" in data:
+        manifest.say(
+            Action.DROPPED, ("build-system",), "build-system", "it is what the project is built with"
+        )
