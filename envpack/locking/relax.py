@@ -68,15 +68,23 @@ class Search(Generic[T]):
         self._untried = False
         self._solves = 0
 
-    def run(self, answer: T) -> Relaxed[T]:
-        """Tighten from ``answer``, which is that of everything at its loosest."""
+    def run(self, answer: T, *, doubtful: bool = False) -> Relaxed[T]:
+        """Tighten from ``answer``, which is that of everything at its loosest.
+
+        ``doubtful``: looser need not be easier, so what was refused at first is tried again at the end.
+        """
         self._answer = answer
         everything = range(len(self._rows))
         # versions matter more than builds: all of them first
         self._tighten(everything, [max(row.floor, row.builds) for row in self._rows])
         exact = [i for i in everything if self._levels[i] == self._rows[i].builds]
         self._tighten(exact, [row.floor for row in self._rows])
+        while doubtful and any(self._try({i: self._levels[i] - 1}) for i in everything if self._loose(i)):
+            pass
         return Relaxed(self._answer, tuple(self._levels), self._refused, self._untried, self._solves)
+
+    def _loose(self, row: int) -> bool:
+        return self._levels[row] > self._rows[row].floor
 
     def _tighten(self, chunk: Sequence[int], goal: Sequence[int], *, hopeless: bool = False) -> bool:
         """Bring ``chunk`` as near to its ``goal`` as solves; gives whether all of it got there.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from envpack.errors import BaseImageError, NetworkError, SolveError
@@ -13,7 +13,7 @@ from envpack.ledger import Action, Ledger
 from envpack.locking import elsewhere, pins
 from envpack.locking.relax import Relaxed, Row, Search
 from envpack.locking.solution import Relaxation
-from envpack.locking.solver import CondaRecord, CondaSolver
+from envpack.locking.solver import SOLVE_SECONDS, CondaRecord, CondaSolver
 from envpack.progress import Progress
 from envpack.spec import EnvSpec, Requirement
 
@@ -21,7 +21,19 @@ if TYPE_CHECKING:
     from rattler import RepoDataRecord
 
 SECONDS = 120
+# In a solver's explanation, what tells most first.
+_TELLING = (
+    "no candidates were found",
+    "conflicts with",
+    "not in the channel",
+    "no viable options",
+    "would require",
+)
+_OTHER_CHANNEL = re.compile(r"(\S.*) is excluded because due to strict channel priority not using this .*")
 _ALWAYS_ASKED = frozenset({"python"})
+
+
+Records = tuple[CondaRecord, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +43,7 @@ class Answer:
     ``leaves`` is ``None`` where the source itself says what was asked for.
     """
 
-    records: tuple[CondaRecord, ...]
+    records: Records
     relaxed: tuple[Relaxation, ...] = ()
     leaves: frozenset[str] | None = None
 
@@ -43,10 +55,6 @@ class _Line:
     requirement: Requirement
     name: str
     pin: pins.Pin | None
-
-    @property
-    def loosest(self) -> Requirement:
-        return Requirement(self.pin.texts[-1], self.requirement.where) if self.pin else self.requirement
 
 
 def solve(
@@ -81,32 +89,36 @@ def solve(
     lines, candidates = _for_this_system(lines, platform, solver, ledger, whole=whole)
     if first and len(lines) == len(requirements) and not any(line.pin for line in lines):
         raise first
-    records = solver.solve(platform, glibc, [line.loosest for line in lines])
+
+    def ask(asked: Sequence[_Line], texts: Sequence[str], left: float = SOLVE_SECONDS) -> Records:
+        wanted = [Requirement(text, n.requirement.where) for text, n in zip(texts, asked, strict=True)]
+        return solver.solve(platform, glibc, wanted, max(left, 1))
+
+    rows, records, doubtful = _loosest(lines, candidates, ask)
     leaves = _leaves(lines, records) if find_leaves else None
     needless: list[_Line] = []
     if foreign and leaves is not None:
         there = leaves - _needed_there(lines, foreign, solver) | (leaves & _ALWAYS_ASKED)
         needless = [line for line in lines if line.name in leaves - there and line.name != "pip"]
         leaves = there
-        if needless:
-            lines = [line for line in lines if line not in needless]
-            records = solver.solve(platform, glibc, [line.loosest for line in lines])
+    if needless:
+        lines = [line for line in lines if line not in needless]
+        rows, records, doubtful = _loosest(lines, candidates, ask)
     asked = leaves if leaves is not None else _asked(spec, lines)
-    lines.sort(key=lambda line: (line.name not in _ALWAYS_ASKED, line.name not in asked))
-    rows = [_row(line, candidates.get(line.name, [])) for line in lines]
+    order = sorted(
+        range(len(lines)), key=lambda i: (lines[i].name not in _ALWAYS_ASKED, lines[i].name not in asked, i)
+    )
+    lines, rows = [lines[i] for i in order], [rows[i] for i in order]
 
-    def attempt(texts: Sequence[str], left: float) -> tuple[CondaRecord, ...]:
-        asked_now = [
-            Requirement(text, line.requirement.where) for text, line in zip(texts, lines, strict=True)
-        ]
+    def attempt(texts: Sequence[str], left: float) -> Records:
         try:
-            return solver.solve(platform, glibc, asked_now, max(left, 1))
+            return ask(lines, texts, left)
         except BaseImageError as error:
             raise SolveError(error.what, why=error.what) from None
 
     with progress.step(f"Finding the versions nearest to those asked for, on {platform}") as task:
         search = Search(rows, attempt, seconds=seconds, clock=clock, counted=task.advance)
-        found = search.run(records)
+        found = search.run(records, doubtful=doubtful)
     if found.untried:
         progress.note(f"{seconds:g} s were not enough to try everything: some versions may be nearer yet")
     relaxed = _relaxed(lines, rows, found, platform, foreign)
@@ -119,10 +131,11 @@ def solve(
 def shortened(tree: str) -> str:
     """The line of a solver's explanation that says what stands in the way."""
     lines = [re.sub(r"^[\s│├└─]+", "", line).rstrip(" .:") for line in tree.splitlines() if line.strip()]
-    marks = ("no candidates were found", "conflicts with", "excluded", "cannot be installed", "would require")
-    for mark in marks:
-        if told := next((line for line in lines if mark in line.lower()), None):
-            return told
+    lines = [_OTHER_CHANNEL.sub(r"\1 is not in the channel that comes first", line) for line in lines]
+    for mark in _TELLING:
+        for before, told in zip(["", *lines], lines, strict=False):
+            if mark in told:
+                return f"{before} {told}" if before.endswith("would require") else told
     return lines[0] if lines else tree
 
 
@@ -144,6 +157,30 @@ def _for_this_system(
     return kept, usable
 
 
+def _loosest(
+    lines: Sequence[_Line],
+    candidates: Mapping[str, Sequence[RepoDataRecord]],
+    ask: Callable[[Sequence[_Line], Sequence[str]], Records],
+) -> tuple[list[Row], Records, bool]:
+    """The rows for a search, the answer to their loosest texts, and whether the search may be misled.
+
+    The solver takes a package from the first channel that has something the text takes: a looser text can
+    mean another channel, whose packages do not fit. So the channel that has the version wanted stays the
+    channel, unless there is no answer with that.
+    """
+    rows = [_row(line, candidates.get(line.name, [])) for line in lines]
+    try:
+        return rows, ask(lines, [row.texts[-1] for row in rows]), False
+    except SolveError:
+        free = [
+            replace(row, texts=line.pin.texts) if line.pin else row
+            for row, line in zip(rows, lines, strict=True)
+        ]
+        if free == rows:
+            raise
+    return free, ask(lines, [row.texts[-1] for row in free]), True
+
+
 def _row(line: _Line, candidates: Sequence[RepoDataRecord]) -> Row:
     """``line`` for the search; texts that no package answers need not be tried."""
     from rattler import MatchSpec
@@ -153,8 +190,13 @@ def _row(line: _Line, candidates: Sequence[RepoDataRecord]) -> Row:
     texts = line.pin.texts
     for level, text in enumerate(texts):
         match = MatchSpec(text.partition("::")[2] or text)
-        if any(match.matches(record) for record in candidates):
-            return Row(texts, level, line.pin.builds)
+        there = next((record for record in candidates if match.matches(record)), None)
+        if there is None:
+            continue
+        if "::" not in text and there.channel and there.channel != candidates[0].channel:
+            head = f"{there.channel.rstrip('/')}::"
+            texts = (*texts[: level + 1], *(head + looser for looser in texts[level + 1 :]))
+        return Row(texts, level, line.pin.builds)
     return Row(texts, len(texts) - 1, line.pin.builds)
 
 
@@ -185,7 +227,7 @@ def _first_word(dependency: str) -> str:
 def _relaxed(
     lines: Sequence[_Line],
     rows: Sequence[Row],
-    found: Relaxed[tuple[CondaRecord, ...]],
+    found: Relaxed[Records],
     platform: str,
     foreign: str | None,
 ) -> list[Relaxation]:

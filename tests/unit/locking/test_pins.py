@@ -15,14 +15,14 @@ from envpack.spec import EnvSpec, Requirement
     ("text", "levels"),
     [
         (
-            "numpy ==1.11.3 py27_0",
-            ["numpy ==1.11.3 py27_0", "numpy ==1.11.3", "numpy =1.11", "numpy =1", "numpy"],
+            "np ==1.11.3 py27_0",
+            ["np ==1.11.3 py27_0", "np ==1.11.3", "np =1.11", "np =1", "np"],
         ),
-        ("numpy=1.11.3=py27_0", ["numpy=1.11.3=py27_0", "numpy ==1.11.3", "numpy =1.11", "numpy =1", "numpy"]),
-        ("numpy=1.11.3", ["numpy=1.11.3", "numpy =1.11", "numpy =1", "numpy"]),
+        ("np=1.11.3=py27_0", ["np=1.11.3=py27_0", "np ==1.11.3", "np =1.11", "np =1", "np"]),
+        ("np=1.11.3", ["np=1.11.3", "np =1.11", "np =1", "np"]),
         ("c::a ==2.0", ["c::a ==2.0", "c::a =2.0", "c::a =2", "c::a"]),
         ("c/osx-64::a ==2.0 b", ["c/osx-64::a ==2.0 b", "c::a ==2.0", "c::a =2.0", "c::a =2", "c::a"]),
-        ("openssl ==1.1.1w h", ["openssl ==1.1.1w h", "openssl ==1.1.1w", "openssl =1.1", "openssl =1", "openssl"]),
+        ("ssl ==1.1.1w h", ["ssl ==1.1.1w h", "ssl ==1.1.1w", "ssl =1.1", "ssl =1", "ssl"]),
         ("jpeg ==9e", ["jpeg ==9e", "jpeg"]),
         ("tzdata ==2024a 0", ["tzdata ==2024a 0", "tzdata ==2024a", "tzdata"]),
         ("a ==1!2.0.3", ["a ==1!2.0.3", "a =1!2.0", "a =1!2", "a"]),
@@ -37,13 +37,13 @@ def test_levels(text: str, levels: list[str]) -> None:
     assert pin is not None
     assert list(pin.texts) == levels
     assert [bool(MatchSpec(level)) for level in levels]
-    assert pin.builds == (len(levels[0].split(" ")) == 3 and "*" not in text or "=py27" in text)
+    assert pin.builds == int(" ==" in levels[1] and "|" not in levels[1])
 
 
 @pytest.mark.parametrize(
     "text",
-    ["numpy", "numpy =1.11", "numpy 1.11.*", "numpy >=1,<2", "numpy ==1.1|==1.2", "numpy=1.11.3.*", "a * b", "a !=1.2.3"],
-)  # fmt: skip
+    ["a", "a =1.11", "a 1.11.*", "a >=1,<2", "a ==1.1|==1.2", "a=1.11.3.*", "a * b", "a !=1.2.3"],
+)
 def test_ranges_are_no_pins(text: str) -> None:
     assert pins.read(Requirement(text), complete=False) is None
 

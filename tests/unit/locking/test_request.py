@@ -205,10 +205,10 @@ def test_an_export_of_macos(channel: Channel, config: Config) -> None:
 def test_what_counts_as_asked_for_is_what_nothing_else_needs(channel: Channel, config: Config) -> None:
     lines = macos(channel)
     found = ask(channel, config, *lines, complete=True, exported_from="osx-64")
-    assert found.answer.leaves == {"pandas", "python", "six"}
+    assert found.answer.leaves == frozenset({"pandas", "python", "six"})
     own = ask(channel, config, "numpy ==1.2.3 hlinux_0", "pandas ==1.2.3", "zlib=1.2.3", complete=True)
     assert own.findings == []
-    assert own.answer.leaves == {"pandas"}
+    assert own.answer.leaves == frozenset({"pandas"})
 
 
 def test_an_export_of_windows(channel: Channel, config: Config) -> None:
