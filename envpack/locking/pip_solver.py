@@ -130,6 +130,14 @@ def solve(
     return _chosen(data, given, aim)
 
 
+def attempt(requirements: Sequence[Requirement], options: PipOptions, aim: Target) -> tuple[bool, str]:
+    """Whether ``requirements`` can be had for ``aim``, with nothing of conda's, and what uv said."""
+    with tempfile.TemporaryDirectory(prefix="envpack-pip-") as name:
+        (Path(name) / "conda.txt").touch()
+        code, said = _compile(Path(name), requirements, options, aim)
+        return code == 0, said
+
+
 def _compile(
     folder: Path, requirements: Sequence[Requirement], options: PipOptions, aim: Target
 ) -> tuple[int, str]:
