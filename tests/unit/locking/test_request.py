@@ -14,7 +14,7 @@ from envpack.locking.request import Answer
 from envpack.locking.solver import CondaSolver
 from envpack.progress import Quiet
 from envpack.spec import EnvSpec, Requirement
-from tests.unit.locking.conftest import Channel
+from tests.unit.locking.conftest import Channel, serving
 
 
 @dataclass
@@ -276,3 +276,55 @@ def test_a_channel_that_goes_away(channel: Channel, config: Config) -> None:
     channel.behaviour = 503
     with pytest.raises(NetworkError):
         ask(channel, config, "a", complete=True, exported_from="osx-64")
+
+
+def test_a_looser_version_stays_in_its_channel(channel: Channel, config: Config) -> None:
+    """The first channel has another python only: a pin on the second's is not loosened into that one."""
+    other = Channel()
+    channel.add("tool", "3.0.0")
+    releases(other, "tool", "2.7.1", "2.7.2", "2.8.0")
+    other.add("app", "1.0.0", depends=["tool 2.7.2|2.8.*"])
+    with serving(other, "/channel"):
+        wanted = tuple(Requirement(text) for text in ("tool ==2.7.1", "app ==1.0.0"))
+        spec = EnvSpec("x", (channel.url, other.url), wanted)
+        solver, ledger = CondaSolver(spec.channels, wanted, config), Ledger()
+        answer = request.solve(
+            spec, wanted, "linux-64", "2.36", solver=solver, ledger=ledger, progress=Quiet()
+        )
+    assert {r.name: r.version for r in answer.records} == {"app": "1.0.0", "tool": "2.7.2"}
+    assert [f.subject for f in ledger] == ["tool ==2.7.1"]
+
+
+def test_where_its_channel_does_not_do_the_next_one_may(channel: Channel, config: Config) -> None:
+    other = Channel()
+    releases(channel, "tool", "3.0.0")
+    releases(other, "tool", "2.7.1")
+    channel.add("app", "1.0.0", depends=["tool 3.*"])
+    with serving(other, "/channel"):
+        wanted = tuple(Requirement(text) for text in ("tool ==2.7.1", "app ==1.0.0"))
+        spec = EnvSpec("x", (channel.url, other.url), wanted)
+        solver, ledger = CondaSolver(spec.channels, wanted, config), Ledger()
+        answer = request.solve(
+            spec, wanted, "linux-64", "2.36", solver=solver, ledger=ledger, progress=Quiet()
+        )
+    assert {r.name: r.version for r in answer.records} == {"app": "1.0.0", "tool": "3.0.0"}
+    assert [f.subject for f in ledger] == ["tool ==2.7.1"]
+
+
+@pytest.mark.parametrize(
+    ("tree", "line"),
+    [
+        (
+            "The following packages are incompatible\n├─ a * can be installed\n└─ b * cannot be installed\n"
+            "   └─ b 1.0 would require\n      └─ base 2.*, which conflicts with any installable versions.",
+            "b 1.0 would require base 2.*, which conflicts with any installable versions",
+        ),
+        ("No candidates were found for a ==1.", "No candidates were found for a ==1"),
+        (
+            "└─ a 1 is excluded because due to strict channel priority not using this option from: 'http://c/'",
+            "a 1 is not in the channel that comes first",
+        ),
+    ],
+)
+def test_the_line_that_matters(tree: str, line: str) -> None:
+    assert request.shortened(tree) == line
