@@ -143,7 +143,7 @@ class Listing:
         order: Sequence[str] = (),
         variables: dict[str, str] | None = None,
     ) -> EnvSpec:
-        """The environment. ``name`` is the user's, ``own`` the file's, ``folder`` a valid one to fall back on.
+        """The environment. ``name`` is the user's, ``own`` the file's, ``folder`` a valid last resort.
 
         ``subdir`` is the system where the list was made if the file says it, else it is looked for in the
         builds and in ``prefix``; ``order`` are the channels where the file has them in order. Raises

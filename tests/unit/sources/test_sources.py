@@ -38,7 +38,7 @@ def test_a_list_for_pip(tmp_path: Path) -> None:
     assert [r.text for r in spec.pip] == ["numpy==1.26.4", "rich==13.7.0"]
     assert [r.text for r in spec.conda] == ["python"]
     assert spec.sources == (tmp_path / "requirements.txt",)
-    assert [(f.action, f.subject) for f in ledger] == [
+    assert [(f.action, f.subject) for f in ledger if f.action is not Action.KEPT] == [
         (Action.GUESSED, f"name: {spec.name}"),
         (Action.GUESSED, "python"),
     ]
@@ -50,7 +50,7 @@ def test_a_python_version_is_taken(tmp_path: Path) -> None:
     assert [r.text for r in spec.conda] == ["python =3.11"]
     assert spec.name == "n"
     assert spec.sources == ()
-    assert not list(ledger)
+    assert {finding.action for finding in ledger} == {Action.KEPT}
 
 
 @pytest.mark.parametrize("python", ["3", "three", "3.11; rm", "3.11.*", ""])
@@ -65,7 +65,7 @@ def test_the_python_of_the_base_image(tmp_path: Path) -> None:
     assert spec.system_python
     assert (spec.conda, spec.channels) == ((), ())
     assert [r.text for r in spec.pip] == ["numpy==1.26.4", "rich==13.7.0"]
-    assert not list(ledger)
+    assert {finding.action for finding in ledger} == {Action.KEPT}
     spec = read("-", directory=tmp_path, stdin=FREEZE.encode(), name="n", python="3.11", ledger=ledger)
     assert not spec.system_python
 
@@ -92,11 +92,11 @@ def test_an_environment_on_standard_input(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "what"),
     [
-        ("spec-file.txt", "@EXPLICIT\nhttps://host/c/linux-64/a-1-0.conda\n", "an explicit list"),
-        ("list.txt", "# packages\nnumpy=1.26.4=py311_0\n", "conda list --export"),
-        ("pyproject.toml", "[project]\n", "a .toml file"),
+        ("envpack.toml", "apt = []\n", "says how an image is made"),
+        ("poetry.lock", "[[package]]\n", "no source that envpack reads"),
+        ("data.json", '[{"a": 1}]\n', "a .json file"),
         ("empty.txt", "# nothing\n", "asks for no packages"),
-        ("unpinned.txt", "-e .\nnumpy @ file:///x\n", "lines that cannot be used"),
+        ("unpinned.txt", "-e .\nnumpy==?\n", "lines that cannot be used"),
     ],
 )
 def test_files_that_cannot_be_read(tmp_path: Path, name: str, text: str, what: str) -> None:
@@ -107,7 +107,41 @@ def test_files_that_cannot_be_read(tmp_path: Path, name: str, text: str, what: s
 
 
 def test_all_lines_that_cannot_be_used_at_once(tmp_path: Path) -> None:
-    (tmp_path / "r.txt").write_text("-e .\nnumpy\nx @ file:///y\n??\n", "utf-8")
+    (tmp_path / "r.txt").write_text("-e .\nnumpy\nx==?\n??\n", "utf-8")
     with pytest.raises(SourceError) as caught:
         read("r.txt", directory=tmp_path, ledger=Ledger())
-    assert [str(p.where) for p in caught.value.problems] == ["r.txt:1", "r.txt:3", "r.txt:4"]
+    assert [str(p.where) for p in caught.value.problems] == ["r.txt:3", "r.txt:4"]
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "expected"),
+    [
+        ("spec-file.txt", "@EXPLICIT\nhttps://host/c/linux-64/a-1-h_0.conda\n", "a ==1 h_0"),
+        ("urls", "https://host/c/linux-64/a-1-h_0.conda#0123\n", "a ==1 h_0"),
+        ("list.txt", "# packages\nnumpy=1.26.4=py311_0\n", "numpy ==1.26.4 py311_0"),
+        ("pinned.yml", "numpy=1.26.4=py311_0\n", "numpy ==1.26.4 py311_0"),
+        ("out.txt", "numpy    1.26.4    py311_0   conda-forge\n", "numpy ==1.26.4 py311_0"),
+        (
+            "list.json",
+            '[{"dist_name": "a-1-0", "name": "a", "version": "1", "build_string": "0"}]',
+            "a ==1 0",
+        ),
+        ("env.json", '{"channels": ["c"], "dependencies": ["a=1=0"]}', "a ==1 0"),
+        ("pixi.toml", '[workspace]\nchannels = ["c"]\n[dependencies]\na = "1.*"\n', "a 1.*"),
+        ("pyproject.toml", '[project]\nname = "x"\ndependencies = ["a"]\n', "python"),
+    ],
+)
+def test_the_reader_is_found(tmp_path: Path, file: str, text: str, expected: str) -> None:
+    (tmp_path / file).write_text(text, "utf-8")
+    for spec in (
+        read(file, directory=tmp_path, name="n", ledger=Ledger()),
+        *([] if ".toml" in file else [read("-", directory=tmp_path, stdin=text.encode(), ledger=Ledger())]),
+    ):
+        assert [requirement.text for requirement in spec.conda] == [expected]
+
+
+def test_what_could_be_the_source_is_named(tmp_path: Path) -> None:
+    (tmp_path / "pixi.toml").touch()
+    with pytest.raises(SourceError) as caught:
+        read(None, directory=tmp_path, ledger=Ledger())
+    assert caught.value.hint == "Name what is there: envpack lock pixi.toml"

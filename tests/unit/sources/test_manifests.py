@@ -1,0 +1,221 @@
+"""pixi.toml and pyproject.toml."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from envpack.errors import SourceError
+from envpack.ledger import Action, Finding, Ledger
+from envpack.sources import read
+from envpack.spec import EnvSpec, PipOptions
+
+PIXI = """\
+[workspace]
+name = "work"
+authors = ["Ada"]
+channels = ["conda-forge", { channel = "bioconda" }]
+platforms = ["linux-64", "osx-arm64", "linux-aarch64"]
+
+[tasks]
+run = "python x.py"
+
+[system-requirements]
+cuda = "12"
+
+[activation]
+scripts = ["env.sh"]
+env = { OMP_NUM_THREADS = "1" }
+
+[dependencies]
+python = "3.12.*"
+numpy = ">=1.26, <2"
+any = "*"
+exact = "1.2"
+torch = { version = "2.*", build = "cuda*", channel = "pytorch" }
+cuda = { build = "h_*" }
+own = { path = "../own" }
+
+[host-dependencies]
+cmake = "~=3.20"
+
+[target.linux.dependencies]
+numpy = ">=2"
+[target.unix.dependencies]
+numpy = ">=1"
+[target.linux-64.dependencies]
+mkl = "*"
+[target.osx-arm64.dependencies]
+accelerate = "*"
+
+[pypi-dependencies]
+rich = { version = ">=13", extras = ["jupyter"] }
+plain = "*"
+pinned = "1.0"
+code = { git = "https://token:secret@host.example/code.git" }
+
+[pypi-options]
+extra-index-urls = ["https://index.example/simple"]
+no-build = true
+
+[feature.gpu.dependencies]
+cupy = "*"
+[feature.test.dependencies]
+pytest = "*"
+
+[environments]
+default = ["gpu"]
+test = ["test"]
+"""
+PYPROJECT = """\
+[build-system]
+requires = ["hatchling"]
+
+[project]
+name = "Work.Tool"
+version = "1"
+requires-python = ">=3.10,==3.*"
+dependencies = [
+    "numpy>=1.26",
+    "rich[jupyter]; python_version > '3'",
+    "own @ git+https://host.example/own",
+]
+
+[project.optional-dependencies]
+docs = ["sphinx"]
+
+[dependency-groups]
+test = ["pytest"]
+"""
+
+
+def spec_of(
+    tmp_path: Path, text: str, file: str, *, platforms: Sequence[str] = (), python: str | None = None
+) -> tuple[EnvSpec, list[Finding]]:
+    (tmp_path / file).write_text(text)
+    ledger = Ledger()
+    spec = read(file, directory=tmp_path, platforms=platforms, python=python, ledger=ledger)
+    return spec, list(ledger)
+
+
+def texts(spec: EnvSpec) -> tuple[list[str], list[str]]:
+    return [r.text for r in spec.conda], [r.text for r in spec.pip]
+
+
+def said(findings: list[Finding], action: Action) -> dict[str, int | None]:
+    """Lines by subject."""
+    return {f.subject: f.where and f.where.line for f in findings if f.action is action}
+
+
+def line(text: str, start: str) -> int:
+    """The line of ``text`` that starts so."""
+    (found,) = [n for n, line in enumerate(text.split("\n"), 1) if line.startswith(start)]
+    return found
+
+
+def test_a_pixi_manifest(tmp_path: Path) -> None:
+    spec, findings = spec_of(tmp_path, PIXI, "pixi.toml")
+    conda, pip = texts(spec)
+    assert conda == [
+        "python 3.12.*", "numpy >=2", "any", "exact ==1.2", "pytorch::torch 2.* cuda*", "cuda * h_*",
+        "cmake ~=3.20", "mkl", "cupy",
+    ]  # fmt: skip
+    assert pip == ["rich[jupyter]>=13", "plain", "pinned==1.0"]
+    assert (spec.name, spec.channels) == ("work", ("conda-forge", "bioconda", "pytorch"))
+    assert spec.variables == {"OMP_NUM_THREADS": "1"}
+    assert spec.pip_options == PipOptions(extra_index_urls=("https://index.example/simple",))
+    assert (spec.complete, spec.platforms) == (False, ("linux-64",))
+    assert said(findings, Action.DROPPED) == {
+        "platform osx-arm64": line(PIXI, "platforms"),
+        "authors": line(PIXI, "authors"),
+        "tasks: run": line(PIXI, "[tasks]"),
+        "system-requirements: cuda": line(PIXI, "[system-"),
+        "target osx-arm64": line(PIXI, "[target.osx"),
+        "feature test": line(PIXI, "[feature.test"),
+        "environment test": line(PIXI, "test ="),
+        "no-build": line(PIXI, "no-build"),
+    }
+    needed = [line(PIXI, start) for start in ("scripts", "own", "code")]
+    assert sorted(n or 0 for n in said(findings, Action.NEEDS_YOU).values()) == needed
+    assert "secret" not in repr(findings)
+    assert set(said(findings, Action.REPLACED)) == {"numpy >=1.26,<2", "numpy >=1"}
+    assert said(findings, Action.KEPT)['exact = "1.2"'] == line(PIXI, "exact")
+
+
+def test_a_target_for_the_wanted_platform(tmp_path: Path) -> None:
+    spec, findings = spec_of(tmp_path, PIXI, "pixi.toml", platforms=["linux-aarch64"])
+    assert "mkl" not in texts(spec)[0]
+    assert "target linux-64" in said(findings, Action.DROPPED)
+
+
+def test_without_the_default_feature(tmp_path: Path) -> None:
+    text = PIXI.replace('default = ["gpu"]', 'default = { features = ["gpu"], no-default-feature = true }')
+    assert texts(spec_of(tmp_path, text, "pixi.toml")[0]) == (["cupy"], [])
+
+
+def test_what_pixi_cannot_mean(tmp_path: Path) -> None:
+    text = PIXI.replace('"~=3.20"', '">>3"').replace('any = "*"', "any = 3").replace("bioconda", "file:///x")
+    with pytest.raises(SourceError) as caught:
+        spec_of(tmp_path, text, "pixi.toml")
+    wrong = [line(text, start) for start in ("channels", "any", "cmake")]
+    assert sorted(p.where.line or 0 for p in caught.value.problems if p.where) == wrong
+    with pytest.raises(SourceError, match="not valid TOML") as caught:
+        spec_of(tmp_path, "[workspace]\nx = \n", "pixi.toml")
+    assert caught.value.where
+    assert caught.value.where.line == 2
+    with pytest.raises(SourceError, match="asks for no packages"):
+        spec_of(tmp_path, "[workspace]\nchannels = []\n", "pixi.toml")
+    with pytest.raises(SourceError, match="cannot be") as caught:
+        spec_of(tmp_path, "dependencies = 3\nworkspace = []\n", "pixi.toml")
+    assert len(caught.value.problems) == 2
+
+
+def test_a_project(tmp_path: Path) -> None:
+    spec, findings = spec_of(tmp_path, PYPROJECT, "pyproject.toml")
+    conda, pip = texts(spec)
+    assert conda == ["python 3.*,>=3.10"]
+    assert pip == ["numpy>=1.26", "rich[jupyter]; python_version > '3'"]
+    assert (spec.name, spec.channels, spec.complete) == ("Work.Tool", ("conda-forge",), False)
+    assert said(findings, Action.TRANSLATED) == {"requires-python >=3.10,==3.*": 7}
+    assert list(said(findings, Action.NEEDS_YOU).values()) == [11]
+    assert said(findings, Action.DROPPED) == {
+        "extra docs": 15, "dependency group test": 18, "the project Work.Tool itself": 5, "build-system": 1,
+    }  # fmt: skip
+    assert str(spec.pip[1].where) == "pyproject.toml:10"
+
+
+def test_the_python_of_a_project(tmp_path: Path) -> None:
+    spec, findings = spec_of(tmp_path, PYPROJECT, "pyproject.toml", python="3.11")
+    assert texts(spec)[0] == ["python =3.11"]
+    assert "requires-python >=3.10,==3.*" in said(findings, Action.REPLACED)
+    spec, _ = spec_of(tmp_path, PYPROJECT, "pyproject.toml", python="system")
+    assert (spec.system_python, spec.conda, spec.channels) == (True, (), ())
+    text = '[project]\nname = "x"\ndependencies = ["rich"]\n'
+    spec, findings = spec_of(tmp_path, text, "pyproject.toml")
+    assert (texts(spec)[0], list(said(findings, Action.GUESSED))) == (["python"], ["python"])
+
+
+def test_pixi_in_a_project(tmp_path: Path) -> None:
+    text = PYPROJECT + (
+        '[tool.pixi.workspace]\nchannels = ["conda-forge"]\nplatforms = ["linux-64"]\n'
+        '[tool.pixi.dependencies]\ngdal = ">=3"\n'
+        '[tool.pixi.pypi-dependencies]\nwork-tool = { path = ".", editable = true }\n'
+    )
+    spec, findings = spec_of(tmp_path, text, "pyproject.toml")
+    assert texts(spec)[0] == ["gdal >=3", "python 3.*,>=3.10"]
+    needed = [line(text, start) for start in ('    "own', "work-tool")]
+    assert sorted(n or 0 for n in said(findings, Action.NEEDS_YOU).values()) == needed
+    with pytest.raises(SourceError, match="base image's own python"):
+        spec_of(tmp_path, text, "pyproject.toml", python="system")
+
+
+def test_projects_without_packages(tmp_path: Path) -> None:
+    with pytest.raises(SourceError) as caught:
+        spec_of(tmp_path, '[tool.poetry.dependencies]\nrich = "^13"\n', "pyproject.toml")
+    assert "poetry export" in (caught.value.hint or "")
+    text = '[project]\nname = "x"\ndynamic = ["dependencies"]\nrequires-python = ">=three"\n'
+    with pytest.raises(SourceError) as caught:
+        spec_of(tmp_path, text, "pyproject.toml")
+    assert [str(p.where) for p in caught.value.problems] == ["pyproject.toml:4"]
