@@ -49,6 +49,8 @@ def find(name_or_path: str, directory: Path, environ: Mapping[str, str]) -> Path
             looked.append(str(path))
             if _is_environment(path):
                 return path
+    if _is_environment(directory / name_or_path):
+        return directory / name_or_path
     raise SourceError(
         f"there is no environment {name_or_path!r}",
         why="looked in " + ", ".join(looked) if looked else "neither HOME nor CONDA_PREFIX is set",

@@ -124,7 +124,8 @@ class _Reader:
             return self._at_place(self.place.strip("/")), self._labels().get(TITLE_LABEL)
         if self._is_environment(""):
             return "", None
-        if not self.root.has_folder(".singularity.d") and not self.root.has_folder("etc"):
+        is_root = self.kind != "sandbox" or any(map(self.root.has_folder, (".singularity.d", "etc")))
+        if not is_root:
             hint = "Name the folder that has conda-meta or pyvenv.cfg in it, or a sandbox."
             if self.root.has("environment.yml"):
                 hint = f"To lock what is asked for there: envpack lock {self.root.shown}/environment.yml"

@@ -14,6 +14,9 @@ from pathlib import Path
 import pytest
 
 from envpack import lockfile
+from envpack.ledger import Action, Ledger
+from envpack.pipeline.image_tree import opened
+from envpack.sources import from_image
 from tests.conftest import Served
 from tests.integration.commands import envpack, failed
 
@@ -197,5 +200,29 @@ def test_what_cannot_be_locked_is_said_at_once(
     pip(prefix, "install", "--no-build-isolation", "--no-deps", "-e", str(own))
     os.mkfifo(prefix / "conda-meta" / "odd.json")
     done = envpack("lock", "env", config=config_file, cwd=tmp_path, check=False)
-    failed(done, 3, "own 1 cannot be locked", "editable", "env/conda-meta/odd.json", "not a file")
+    failed(done, 3, "env/conda-meta/odd.json", "not a file")
     assert not (tmp_path / "lockfiles").exists()
+    (prefix / "conda-meta" / "odd.json").unlink()
+    done = envpack("lock", "env", config=config_file, cwd=tmp_path)
+    assert "own 1" in done.stderr
+    assert "editable" in done.stderr
+    assert locked(tmp_path, "env") == {"conda": recorded(prefix), "pip": {}}
+
+
+def test_an_image(tmp_path: Path, config_file: Path) -> None:
+    """What was built is read back."""
+    dependencies = [*SPECS[:2], "hello_prefix", {"pip": ["rich==13.9.4"]}]
+    source = {"name": "work", "channels": ["conda-forge"], "dependencies": dependencies}
+    (tmp_path / "environment.yml").write_text(json.dumps(source))
+    envpack("lock", config=config_file, cwd=tmp_path)
+    envpack("build", "-o", "work.sif", config=config_file, cwd=tmp_path)
+    ledger = Ledger()
+    with opened(tmp_path / "work.sif", "work.sif") as tree:
+        spec = from_image(tree, shown="work.sif", ledger=ledger)
+    assert (spec.name, spec.channels, spec.exported_from) == ("work", ("conda-forge",), "linux-64")
+    found = locked(tmp_path, "work")
+    assert {r.text.rpartition(" ")[0] for r in spec.conda} == {
+        f"{n} =={v}" for n, v in found["conda"].items()
+    }
+    assert {r.text for r in spec.pip} == {f"{name}=={version}" for name, version in found["pip"].items()}
+    assert [finding.action for finding in ledger] == [Action.DROPPED]

@@ -45,9 +45,9 @@ def test_places(tmp_path: Path) -> None:
         "WORK": str(tmp_path / "work"),
     }
     for name, place in {
-        "active": "conda/envs/active", "other": "conda/envs/other", "base": "conda", "mamba": "mamba/envs/mamba",
-        "usual": "home/miniforge3/envs/usual", "tilde": "home/scratch/envs/tilde", "listed": "far/listed",
-        "variable": "work/envs/variable", "dirs": "dirs/dirs",
+        "active": "conda/envs/active", "other": "conda/envs/other", "base": "conda",
+        "mamba": "mamba/envs/mamba", "usual": "home/miniforge3/envs/usual", "tilde": "home/scratch/envs/tilde",
+        "listed": "far/listed", "variable": "work/envs/variable", "dirs": "dirs/dirs",
     }.items():  # fmt: skip
         assert found(name, tmp_path, environ) == (name, f"{place}/conda-meta/a-1-0.json")
 
@@ -57,6 +57,7 @@ def test_a_path(tmp_path: Path) -> None:
     assert found("x/env", tmp_path, {})[0] == "env"
     assert found(str(tmp_path / "x" / "env"), tmp_path, {})[0] == "env"
     assert found("~/env", tmp_path, {"HOME": str(tmp_path / "x")})[0] == "env"
+    assert found("env", tmp_path / "x", {})[0] == "env"
     with pytest.raises(SourceError, match="there is no environment in x/y"):
         found("x/y", tmp_path, {})
 
