@@ -1,11 +1,12 @@
-r"""Lines for pip: PEP 508 requirements and pip's options, in requirements files and ``pip:`` sections.
+r"""Lines for pip: requirements and pip's options, in requirements files and ``pip:`` sections.
 
 The format is pip's (https://pip.pypa.io/en/stable/reference/requirements-file-format/): comments, ``\``
-continuations, ``-r`` includes, index options, per-requirement options such as ``--hash``.
+continuations, ``-r`` and ``-c`` includes, index options, per-requirement options such as ``--hash``.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -17,16 +18,19 @@ from packaging.utils import canonicalize_name
 
 from envpack.errors import Location, Problem, SourceError
 from envpack.ledger import Action, Ledger
-from envpack.sources.text import read_text
-from envpack.sources.urls import index_problem, without_secrets
+from envpack.sources import requirement_line
+from envpack.sources.match_specs import AS_IT_IS
+from envpack.sources.requirement_line import shown as shown_line
+from envpack.sources.text import MAX_LIST_BYTES, read_text
+from envpack.sources.urls import index_problem, is_local, without_secrets
 from envpack.spec import PipOptions, Requirement
 
 MAX_INCLUDES = 20
 _COMMENT = re.compile(r"(^|\s)#.*$")
 _OPTION = re.compile(r"(?P<name>-[A-Za-z]|--[a-z0-9-]+)(?:\s*=\s*|\s+|(?<=^-[A-Za-z]))(?P<value>.*)\Z")
-_HASH = re.compile(r"\s--hash[=\s]\S+")
-_PER_REQUIREMENT = re.compile(r"\s--?(?P<name>[a-z-]+)\b.*$")
-_VCS_OR_FILE = re.compile(r"(git|hg|svn|bzr)\+|file:|https?://|\.{0,2}/|[A-Za-z]:[\\/]|\.{1,2}\Z")
+_NEXT_OPTION = re.compile(r"\s+(?=--?[A-Za-z])")
+_HASH = re.compile(r"\s--hash[=\s]\s*\S+")
+_INDEXES = ("--index-url", "--extra-index-url", "--find-links")
 _ALIASES = {
     "-i": "--index-url",
     "--pypi-url": "--index-url",
@@ -35,22 +39,36 @@ _ALIASES = {
     "-c": "--constraint",
     "-e": "--editable",
 }
-# Artefacts of a distribution's python that are on no index and that nobody asked for.
-_ARTEFACTS = {"pkg-resources": "Debian's python lists it by mistake; it is part of setuptools"}
+_WHEELS_ONLY = "only wheels with a recorded sha256 are taken into an image"
+_WITHOUT_MEANING = {
+    "--pre": "a pre-release is taken where a requirement names one: rich>=14.0rc1",
+    "--trusted-host": "certificates are checked always",
+    "--require-hashes": "the lock records the sha256 of every file",
+    "--hash": "the lock records the sha256 of every file",
+}
 
 
 @dataclass(slots=True)
 class PipLines:
-    """What a set of lines says; filled by :func:`read_lines`. ``problems`` are all that cannot be used."""
+    """What a set of lines says; filled by :func:`read_lines`, completed by :func:`settle`.
+
+    ``conda`` are match specs found among the lines, ``problems`` all lines that cannot be read, ``evidence``
+    what tells of which system the list is, ``frozen`` the names with an exact version in the order written.
+    """
 
     ledger: Ledger
     directory: Path
     requirements: list[Requirement] = field(default_factory=list)
+    conda: list[Requirement] = field(default_factory=list)
     index_url: str | None = None
     extra_index_urls: list[str] = field(default_factory=list)
     find_links: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     sources: list[Path] = field(default_factory=list)
+    evidence: list[str] = field(default_factory=list)
+    frozen: list[str] = field(default_factory=list)
+    _locals: list[tuple[int, str, requirement_line.Read]] = field(default_factory=list)
+    _constraints: list[tuple[str, Location]] = field(default_factory=list)
 
     @property
     def options(self) -> PipOptions:
@@ -58,20 +76,27 @@ class PipLines:
         return PipOptions(self.index_url, tuple(self.extra_index_urls), tuple(self.find_links))
 
 
-def read_lines(into: PipLines, lines: Iterable[tuple[str, Location]]) -> None:
-    """Read logical lines (continuations joined) with their places into ``into``."""
+def read_lines(into: PipLines, lines: Iterable[tuple[str, Location]], *, constraints: bool = False) -> None:
+    """Read logical lines (continuations joined) with their places into ``into``.
+
+    As ``constraints`` they install nothing, and narrow what is asked for.
+    """
     hashed: Location | None = None
     for raw, where in lines:
         line = _COMMENT.sub("", raw).strip()
         if not line:
             continue
-        if line.startswith("-"):
-            _option(into, line, where)
+        if line.startswith("-") and not re.match(r"-[- ]{5,}\Z", line):
+            for option in _NEXT_OPTION.split(line):
+                _option(into, option, where)
             continue
         without_hashes = _HASH.sub("", line).rstrip()
         if without_hashes != line:
             hashed = hashed or where
-        _requirement(into, without_hashes, where)
+        if constraints:
+            into._constraints.append((without_hashes, where))
+        else:
+            _requirement(into, without_hashes, where)
     if hashed:
         into.ledger.add(
             Action.REPLACED,
@@ -81,75 +106,111 @@ def read_lines(into: PipLines, lines: Iterable[tuple[str, Location]]) -> None:
         )
 
 
-def read_file(into: PipLines, path: Path, shown: str) -> None:
+def read_file(into: PipLines, path: Path, shown: str, *, constraints: bool = False) -> None:
     """Read a requirements file, and those it includes, into ``into``.
 
     Raises :class:`SourceError` when ``path`` itself cannot be read; an include that cannot be is a problem.
     """
-    text = read_text(path, shown)
+    text = read_text(path, shown, MAX_LIST_BYTES)
     into.sources.append(path)
-    read_lines(into, logical_lines(text, shown))
+    read_lines(into, logical_lines(text, shown), constraints=constraints)
+
+
+def settle(into: PipLines) -> None:
+    """Decide what needs all lines: local versions (is an index named?) and constraints (is it asked for?)."""
+    elsewhere = into.options != PipOptions()
+    for position, line, read in into._locals:
+        requirement = into.requirements[position]
+        if elsewhere and read.local:
+            into.requirements[position] = Requirement(read.local, requirement.where)
+            into.ledger.add(Action.KEPT, line, AS_IT_IS, where=requirement.where)
+        else:
+            into.requirements[position] = Requirement(read.text or line, requirement.where)
+            into.ledger.add(read.action, line, read.reason, where=requirement.where, remedy=read.remedy)
+    into._locals.clear()
+    for line, where in into._constraints:
+        _constrain(into, line, where)
+    into._constraints.clear()
 
 
 def logical_lines(text: str, shown: str) -> Iterable[tuple[str, Location]]:
     r"""The lines of ``text`` with ``\`` continuations joined, and where each begins."""
-    joined, start = "", 0
+    joined: list[str] = []
+    start = 0
     for number, line in enumerate(text.split("\n"), 1):
         start = start or number
         if line.endswith("\\") and not line.lstrip().startswith("#"):
-            joined += line[:-1] + " "
+            joined.append(line[:-1] + " ")
             continue
-        yield joined + line, Location(shown, start)
-        joined, start = "", 0
+        yield "".join(joined) + line, Location(shown, start)
+        joined, start = [], 0
     if joined:
-        yield joined, Location(shown, start)
+        yield "".join(joined), Location(shown, start)
 
 
 def _requirement(into: PipLines, line: str, where: Location) -> None:
-    options = _PER_REQUIREMENT.search(line)
-    if options:
-        line = line[: options.start()].rstrip()
-        _dropped(into, f"--{options['name']}", where)
+    options: list[str] = []
+    if "@" not in line and not requirement_line.is_message(line):
+        line, *options = _NEXT_OPTION.split(line)
+    for option in options:
+        if match := _OPTION.match(option):
+            name = _ALIASES.get(match["name"], match["name"])
+            if name in _INDEXES:
+                _option(into, option, where)
+                continue
+        _dropped(into, re.split(r"[\s=]", option, maxsplit=1)[0], where)
+    shown = shown_line(line)
     try:
-        parsed = Pep508(line)
-    except InvalidRequirement as error:
-        if _VCS_OR_FILE.match(line):
-            _needs_you(into, line, where)
-        else:
-            into.problems.append(
-                Problem(
-                    f"{line!r} is not a pip requirement",
-                    where,
-                    str(error).partition("\n")[0],
-                    "Requirements look like rich, rich==13.7.1 or rich[jupyter]>=13,<14.",
-                )
-            )
+        read = requirement_line.read(line)
+    except ValueError as error:
+        hint = "Requirements look like rich, rich==13.7.1 or rich[jupyter]>=13,<14."
+        into.problems.append(Problem(f"{shown!r} is not a pip requirement", where, str(error), hint))
         return
-    if parsed.url:
-        _needs_you(into, line, where)
-    elif artefact := _ARTEFACTS.get(canonicalize_name(parsed.name)):
-        into.ledger.add(Action.DROPPED, line, artefact, where=where)
+    into.evidence.append(line)
+    if read.local:
+        into._locals.append((len(into.requirements), shown, read))
+        into.requirements.append(Requirement(read.local, where))
     else:
-        into.requirements.append(Requirement(line, where))
+        into.ledger.add(read.action, shown, read.reason, where=where, remedy=read.remedy)
+        if read.text:
+            into.requirements.append(Requirement(read.text, where))
+        if read.conda:
+            into.conda.append(Requirement(read.conda, where))
+    if re.match(r"[A-Za-z0-9][\w.-]*(\[[^\]]*\])?\s*(==|@)", line):
+        into.frozen.append(re.split(r"[\s=@\[]", line, maxsplit=1)[0].lower())
 
 
-def _needs_you(into: PipLines, line: str, where: Location) -> None:
-    """A requirement that is not on an index: refused, with the way out for its kind."""
-    shown = without_secrets(line)
-    if "file:" in line:
-        why = "it names a file of the machine where the list was made, and the version is lost"
-        remedy = "Replace the line by NAME==VERSION."
-    elif re.search(r"(git|hg|svn|bzr)\+", line):
-        why = "it is built from a repository, and the image is made of finished packages only"
-        remedy = "Name a released version, or build a wheel and put it on an index."
-    elif re.search(r"https?://", line):
-        why = "it is a file outside of any index"
-        remedy = "Name a released version and its index (--extra-index-url)."
+def _constrain(into: PipLines, line: str, where: Location) -> None:
+    try:
+        constraint = Pep508(line)
+    except InvalidRequirement as error:
+        into.problems.append(
+            Problem(f"{shown_line(line)!r} is not a constraint", where, str(error).partition("\n")[0])
+        )
+        return
+    name = canonicalize_name(constraint.name)
+    found = False
+    for position, requirement in enumerate(into.requirements):
+        asked = Pep508(requirement.text)
+        if canonicalize_name(asked.name) == name and not asked.url and not constraint.url:
+            asked.specifier &= constraint.specifier
+            into.requirements[position] = Requirement(str(asked), requirement.where)
+            found = True
+    if found:
+        reason = "written into the requirement of that name"
+        into.ledger.add(Action.TRANSLATED, shown_line(line), reason, where=where)
     else:
-        why = "it is a folder or file of this machine"
-        remedy = "Remove the line: your own code can stay outside the image, or become a wheel in an index."
-    into.ledger.add(Action.NEEDS_YOU, shown, why, where=where, remedy=remedy)
-    into.problems.append(Problem(f"{shown!r} cannot be locked", where, why, remedy))
+        into.ledger.add(
+            Action.RELAXED,
+            shown_line(line),
+            "a constraint on what nobody asks for by name: if it is pulled in, its version is chosen freely",
+            where=where,
+            remedy="If its version matters, write it into the requirements, too.",
+        )
+
+
+def _needs_you(into: PipLines, text: str, why: str, remedy: str, where: Location) -> None:
+    into.ledger.add(Action.NEEDS_YOU, shown_line(text), why, where=where, remedy=remedy)
 
 
 def _option(into: PipLines, line: str, where: Location) -> None:
@@ -157,40 +218,64 @@ def _option(into: PipLines, line: str, where: Location) -> None:
     name, value = (match["name"], match["value"].strip()) if match else (line, "")
     value = value.strip("\"'")
     name = _ALIASES.get(name, name)
-    if name in ("--index-url", "--extra-index-url", "--find-links"):
-        if problem := index_problem(value, where):
-            into.problems.append(problem)
-        elif name == "--index-url":
-            into.index_url = value
-        else:
-            target = into.extra_index_urls if name == "--extra-index-url" else into.find_links
-            if value not in target:
-                target.append(value)
-    elif name == "--requirement":
-        _include(into, value, where)
+    if name in _INDEXES:
+        _index(into, name, value, where)
+    elif name in ("--requirement", "--constraint"):
+        _include(into, line, value, where, constraints=name == "--constraint")
     elif name == "--editable":
-        _needs_you(into, f"-e {value}", where)
-    elif name in ("--constraint", "--no-index"):
-        into.problems.append(
-            Problem(f"{name} is not supported", where, hint="Write the versions into the requirements.")
-        )
+        into.evidence.append(f"-e {value}")
+        if re.match(r"(git|hg|svn|bzr)(\+|://)|git@", value):
+            read = requirement_line.read(value)
+        else:
+            read = requirement_line.elsewhere(value)
+        _needs_you(into, f"-e {value}", read.reason, read.remedy or "", where)
+    elif name == "--no-index":
+        reason = "pip's index is asked, too: a lock names where a file can be had"
+        into.ledger.add(Action.RELAXED, name, reason, where=where)
     else:
         _dropped(into, name, where)
 
 
+def _index(into: PipLines, name: str, value: str, where: Location) -> None:
+    if is_local(value) or (name == "--find-links" and not re.match(r"[a-z+]+://", value)):
+        why = "it is a folder of one machine, which is not there when the lock is used elsewhere"
+        _needs_you(into, f"{name} {value}", why, "Put the files where an http(s) address leads to.", where)
+    elif problem := index_problem(value, where):
+        into.problems.append(problem)
+    else:
+        into.ledger.add(Action.KEPT, f"{name} {without_secrets(value)}", AS_IT_IS, where=where)
+        if name == "--index-url":
+            into.index_url = value
+            return
+        target = into.extra_index_urls if name == "--extra-index-url" else into.find_links
+        if value not in target:
+            target.append(value)
+
+
 def _dropped(into: PipLines, option: str, where: Location) -> None:
-    into.ledger.add(
-        Action.DROPPED, option, "only wheels with a recorded sha256 are taken into an image", where=where
-    )
+    into.ledger.add(Action.DROPPED, option, _WITHOUT_MEANING.get(option, _WHEELS_ONLY), where=where)
 
 
-def _include(into: PipLines, name: str, where: Location) -> None:
-    path = (into.directory / Path(where.file).parent / name).resolve()
-    if path in into.sources or len(into.sources) > MAX_INCLUDES:
-        into.problems.append(Problem(f"-r {name} includes itself, directly or through another file", where))
+def _include(into: PipLines, line: str, name: str, where: Location, *, constraints: bool) -> None:
+    if re.match(r"[A-Za-z][A-Za-z+]+://", name):
+        why = "a file from the network can be another one tomorrow"
+        _needs_you(into, line, why, "Download it, and name the copy.", where)
         return
-    shown = str(Path(where.file).parent / name)
+    folder = into.directory / Path(where.file).parent
+    if "\\" in name and not os.path.lexists(folder / name):
+        name = name.replace("\\", "/")
+    path = (folder / name).resolve()
+    option = "-c" if constraints else "-r"
+    if path in into.sources or len(into.sources) > MAX_INCLUDES:
+        what = f"{option} {name} includes itself, directly or through another file"
+        into.problems.append(Problem(what, where))
+        return
+    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):  # noqa: PTH110, PTH112, PTH113 these never raise
+        into.problems.append(Problem(f"{option} {name} is not a file", where))
+        return
+    reason = "its lines are read as part of this one"
+    into.ledger.add(Action.TRANSLATED, shown_line(line), reason, where=where)
     try:
-        read_file(into, path, shown)
+        read_file(into, path, str(Path(where.file).parent / name), constraints=constraints)
     except SourceError as error:
         into.problems.append(Problem(error.what, error.where or where, error.why, error.hint))

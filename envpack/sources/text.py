@@ -8,17 +8,18 @@ from pathlib import Path
 
 from envpack.errors import Location, SourceError
 
-MAX_BYTES = 512 * 1024  # the longest environment files seen in the wild have some 50 KiB
+MAX_BYTES = 16 * 1024 * 1024  # locks for many platforms have some megabytes
+MAX_LIST_BYTES = 512 * 1024  # the longest environment files seen in the wild have some 50 KiB
 
 
-def read_text(path: Path, shown: str) -> str:
+def read_text(path: Path, shown: str, limit: int = MAX_BYTES) -> str:
     r"""The text of ``path`` with ``\n`` line ends; ``shown`` is what errors call it.
 
     Raises :class:`SourceError` when it is absent, unreadable, too long or in no known encoding.
     """
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+            data = file.read(limit + 1)
     except FileNotFoundError:
         raise SourceError(
             f"there is no file {shown}",
@@ -35,18 +36,18 @@ def read_text(path: Path, shown: str) -> str:
             why=error.strerror,
             hint=f"See who may read it: ls -l {shlex.quote(shown)}",
         ) from error
-    return decode(data, shown)
+    return decode(data, shown, limit)
 
 
-def decode(data: bytes, shown: str) -> str:
+def decode(data: bytes, shown: str, limit: int = MAX_BYTES) -> str:
     r"""``data`` as text with ``\n`` line ends.
 
     UTF-16 (which PowerShell's ``>`` writes) is recognised by its byte order mark, or by the zero bytes that
     ASCII letters have in it. Raises :class:`SourceError` naming ``shown`` and the line that is not UTF-8.
     """
-    if len(data) > MAX_BYTES:
+    if len(data) > limit:
         raise SourceError(
-            f"{shown} is longer than {MAX_BYTES // 1024} KiB",
+            f"{shown} is longer than {limit // 1024} KiB",
             why="no environment file is as long",
             hint="Name an environment.yml or a requirements file.",
         )
@@ -61,7 +62,23 @@ def decode(data: bytes, shown: str) -> str:
             why=f"{error.reason} at byte {error.start}",
             hint="Save the file as UTF-8.",
         ) from None
+    if "\0" in text:
+        raise SourceError(
+            "zero bytes: it is no text, or text in two encodings",
+            where=Location(shown, text.count("\n", 0, text.index("\0")) + 1),
+            why="PowerShell's >> adds UTF-16 to a file in UTF-8",
+            hint="Write the file anew, in UTF-8.",
+        )
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def too_long(shown: str, limit: int) -> SourceError:
+    """What to say of a file with more than ``limit`` bytes."""
+    return SourceError(
+        f"{shown} is longer than {limit // 1024} KiB",
+        why="no environment file is as long",
+        hint="Name an environment.yml or a requirements file.",
+    )
 
 
 def _encoding(data: bytes) -> str:

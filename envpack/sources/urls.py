@@ -14,6 +14,8 @@ from envpack.errors import Location, Problem
 _VARIABLE = re.compile(r"\$\{?[A-Za-z_][A-Za-z0-9_]*\}?\Z")
 _CHANNEL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*(/[A-Za-z0-9_.+-]+)*\Z")
 _TOKEN = re.compile(r"/t/(?P<token>[^/]+)(/|\Z)")
+_QUERY = re.compile(r"(?P<key>[?&](?:[a-z_]*token|api_key|apikey|password|secret)=)(?P<value>[^&#\s]+)", re.I)
+_LOCAL = re.compile(r"file:|/|~|\.{1,2}(?:[/\\]|\Z)|[A-Za-z]:[\\/]|\\\\", re.I)
 _HINT = "Put it into an environment variable and name that in the URL: https://${USER}:${PASSWORD}@host/…"
 
 
@@ -49,6 +51,7 @@ def _url_problem(url: str, kind: str, where: Location | None) -> Problem | None:
         )
     token = _TOKEN.search(parts.path)
     secrets = [parts.username, parts.password, token["token"] if token else None]
+    secrets += [found["value"] for found in _QUERY.finditer(url)]
     if any(secret and not _VARIABLE.match(secret) for secret in secrets):
         return Problem(
             f"the URL of the {kind} {without_secrets(url)} holds a password or a token",
@@ -59,6 +62,11 @@ def _url_problem(url: str, kind: str, where: Location | None) -> Problem | None:
     return None
 
 
+def is_local(text: str) -> bool:
+    """Whether ``text`` is a path or a ``file:`` URL: something that only one machine has."""
+    return _LOCAL.match(text) is not None
+
+
 def without_secrets(url: str) -> str:
     """``url`` without user name, password and token, fit for messages."""
     head, separator, rest = url.partition("://")
@@ -66,4 +74,5 @@ def without_secrets(url: str) -> str:
         return url
     netloc, slash, path = rest.partition("/")
     path = _TOKEN.sub(r"/t/***\2", "/" + path)[1:]
+    path = _QUERY.sub(r"\g<key>***", path)
     return f"{head}://{netloc.rpartition('@')[2]}{slash}{path}"
