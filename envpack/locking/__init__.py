@@ -16,7 +16,7 @@ from envpack.config import Config
 from envpack.errors import CheckFailed, OutputError, Problem, SolveError
 from envpack.ledger import Ledger
 from envpack.lockfile import BuildPins, Lockfile
-from envpack.locking import conda_lock, elsewhere, pins, pip_solver, request, wheels
+from envpack.locking import conda_lock, elsewhere, pins, pip_relax, pip_solver, request, wheels
 from envpack.locking.external import ExternalSolver
 from envpack.locking.pins import Pinning
 from envpack.locking.pip_solver import PipRecord, Target
@@ -85,9 +85,15 @@ def solve(
 
     def pip(platform: str) -> tuple[PipRecord, ...]:
         with progress.step(f"Solving pip packages for {platform}"):
-            wheels_of[platform] = pip_solver.solve(
-                pip_requirements, spec.pip_options, chosen[platform], aims[platform], ledger
-            )
+            if spec.complete:
+                wheels_of[platform], loosened = pip_relax.solve(
+                    pip_requirements, spec.pip_options, chosen[platform], aims[platform], ledger
+                )
+                answers.append(Answer((), loosened))
+            else:
+                wheels_of[platform] = pip_solver.solve(
+                    pip_requirements, spec.pip_options, chosen[platform], aims[platform], ledger
+                )
         return wheels_of[platform]
 
     with _temporary_files():

@@ -17,6 +17,7 @@ from envpack.errors import NetworkError, Problem, SolveError
 from envpack.locking.failures import first_url, network_problem, without_secrets
 from envpack.spec import Requirement
 
+ABSENT = "is not on the index"
 _NAME = r"(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)"
 _STUB = re.compile(rf"{_NAME} @ file://\S+-py3-none-any\.whl")
 _NO_EXTRA = re.compile(
@@ -32,6 +33,11 @@ _NETWORK = ("Failed to fetch", "could not be queried", "returned a 403")
 def requirements_by_name(requirements: Sequence[Requirement]) -> dict[str, Requirement]:
     """The requirements by normalised name."""
     return {canonicalize_name(Pep508(r.text).name): r for r in requirements}
+
+
+def names_in(why: str) -> set[str]:
+    """Every word of an explanation that may be a package's name, normalised."""
+    return {canonicalize_name(match["name"]) for match in re.finditer(_NAME, why)}
 
 
 def extras_not_there(said: str) -> list[tuple[str, str]]:
@@ -76,7 +82,7 @@ def _to_blame(why: str, requirements: Sequence[Requirement], no_wheel: str) -> l
     asked = requirements_by_name(requirements)
     problems: list[Problem] = []
     for pattern, told in (
-        (_ABSENT, "is not on the index"),
+        (_ABSENT, ABSENT),
         (_NO_WHEEL, no_wheel),
         (_NO_VERSION, "has no such version on the index"),
     ):
