@@ -46,7 +46,8 @@ def test_places(tmp_path: Path) -> None:
     }
     for name, place in {
         "active": "conda/envs/active", "other": "conda/envs/other", "base": "conda",
-        "mamba": "mamba/envs/mamba", "usual": "home/miniforge3/envs/usual", "tilde": "home/scratch/envs/tilde",
+        "mamba": "mamba/envs/mamba", "usual": "home/miniforge3/envs/usual",
+        "tilde": "home/scratch/envs/tilde",
         "listed": "far/listed", "variable": "work/envs/variable", "dirs": "dirs/dirs",
     }.items():  # fmt: skip
         assert found(name, tmp_path, environ) == (name, f"{place}/conda-meta/a-1-0.json")

@@ -20,8 +20,8 @@ def package(
     name: str, url: str, *, platform: str = "linux-64", manager: str = "conda", category: str = "main"
 ) -> str:
     return (
-        f"- name: {name}\n  version: '1'\n  manager: {manager}\n  platform: {platform}\n"
-        f"  dependencies: {{}}\n  url: {url}\n  hash: {{md5: '00'}}\n  category: {category}\n  optional: false\n"
+        f"- name: {name}\n  version: '1'\n  manager: {manager}\n  platform: {platform}\n  url: {url}\n"
+        f"  dependencies: {{}}\n  hash: {{md5: '00'}}\n  category: {category}\n  optional: false\n"
     )
 
 

@@ -106,7 +106,7 @@ def texts(spec: EnvSpec) -> tuple[list[str], list[str]]:
 
 def said(findings: list[Finding], action: Action) -> dict[str, int | None]:
     """Lines by subject."""
-    return {f.subject: f.where and f.where.line for f in findings if f.action is action}
+    return {f.subject: f.where.line if f.where else None for f in findings if f.action is action}
 
 
 def line(text: str, start: str) -> int:
