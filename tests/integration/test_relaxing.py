@@ -278,3 +278,28 @@ def test_pin(mirrored: Config, tmp_path: Path, pin: pins.Pinning, version: str) 
     assert package.version == version
     assert [f.action for f in ledger] == ([] if pin == "exact" else [Action.RELAXED])
     locking.check(lockfile.read(path), spec, ["linux-64"])
+
+
+def test_a_whole_freeze(mirrored: Config, tmp_path: Path) -> None:
+    """The real package index: a name it does not have, a version without wheels for this python."""
+    pip = ("humanize==4.9.0", "envpack-no-such-project==1.0", "markupsafe==0.23")
+    spec = EnvSpec(
+        "x",
+        ("conda-forge",),
+        (Requirement("python=3.11"),),
+        tuple(Requirement(text, Location("requirements.txt", n)) for n, text in enumerate(pip, 1)),
+        complete=True,
+    )
+    path = tmp_path / "x.conda-lock.yml"
+    solution, ledger = locked(spec, mirrored, path)
+    lock = lockfile.read(path)
+    locking.check(lock, spec, ["linux-64"])
+    found = {p.name: p.version for p in lock.packages if p.manager == "pip"}
+    assert found["humanize"] == "4.9.0"
+    assert "markupsafe" in found
+    assert {f.subject: f.action for f in ledger} == {
+        "envpack-no-such-project==1.0": Action.NEEDS_YOU,
+        "markupsafe==0.23": Action.RELAXED,
+    }
+    assert [r.wanted for r in solution.relaxed] == ["markupsafe==0.23"]
+    assert "pip:humanize" in solution.requested["linux-64"]
