@@ -18,6 +18,7 @@ def packages() -> Iterator[Package]:
     yield from _linking()
     yield from _scripts()
     yield from _solving()
+    yield from _gpus()
     yield from _system_files()
 
 
@@ -128,6 +129,16 @@ def _solving() -> Iterator[Package]:
     rebuilt = _generic("timeline", {"share/timeline": File(b"1.1 again")}, version="1.1")
     yield replace(rebuilt, build="1", build_number=1, date="2024-06-10T00:00:00Z")
     yield replace(_generic("no_timestamp", {"share/nots": File()}), date=None)
+
+
+def _gpus() -> Iterator[Package]:
+    """Builds for the CPU and for CUDA, as conda-forge makes them: with a driver, CUDA's is taken."""
+    yield Package("cudatoolkit", "11.8.0", "h0_0", "linux-64", {"lib/libcudart.so.11": File()})
+    yield Package("gpu_demo", "1.0", "cpu_0", "linux-64", {"share/gpu_demo": File(b"cpu")})
+    yield Package(
+        "gpu_demo", "1.0", "cuda118_200", "linux-64", {"share/gpu_demo": File(b"cuda")},
+        ["__cuda", "cudatoolkit >=11.8,<12"], build_number=200,
+    )  # fmt: skip
 
 
 def _system_files() -> Iterator[Package]:

@@ -136,9 +136,8 @@ def test_conda_preferred() -> None:
         "pandas; python_version < '3.9'",
     ]  # fmt: skip
     conda, left, said = settled(spec(["python"], pip), "conda")
-    assert conda == [
-        "python", "numpy ==1.21.2", "pytables >=3.6.1,3.6.*", "typing_extensions !=4.1", "python-graphviz", "rich >=13",
-    ]  # fmt: skip
+    assert conda[:3] == ["python", "numpy ==1.21.2", "pytables >=3.6.1,3.6.*"]
+    assert conda[3:] == ["typing_extensions !=4.1", "python-graphviz", "rich >=13"]
     assert left == [
         "torch==2.1+cu121",
         "dask[complete]",
@@ -165,7 +164,7 @@ def test_that_somebody_asked_for_it_goes_along() -> None:
     asked = frozenset({"conda:torch", "pip:rich", "conda:json", "pip:numpy", "conda:zlib"})
     before = spec(["torch", "json", "zlib", "numpy", "pandas"], ["rich", "numpy"], asked=asked)
     after = preference.settle(before, prefer="conda", names=NAMES, ledger=Ledger())
-    assert after.asked == {"conda:pytorch", "conda:rich", "conda:numpy", "conda:zlib"}
+    assert after.asked == frozenset({"conda:pytorch", "conda:rich", "conda:numpy", "conda:zlib"})
 
 
 def test_the_base_images_python_has_no_conda() -> None:
