@@ -23,9 +23,10 @@ _FOR_GPUS = re.compile(
     r"libcu(blas|dart|fft|file|rand|solver|sparse|sparselt|dnn)[a-z0-9_-]*|magma-cuda\d+|nvidia-apex|"
     r"[a-z0-9_.-]+-gpu|nvidia-cuda-[a-z0-9-]+)\Z"
 )
-# py3.9_cuda11.3_cudnn8.2_0, cuda112py39h…, gpu_cuda124_…, py310_cu121, *cuda*, gpu_0, cuda12_1
+# py3.9_cuda11.3_cudnn8.2_0, cuda112py39h…, gpu_cuda124_…, py310_cu121, *cuda*, gpu_0, cuda12_1; but not
+# nocuda, cuda_none, py35_cuda0.0_cudnn0.0_2 (of macOS)
 _BUILD = re.compile(
-    r"(?<!no)(?<!no_)cuda(?!_?none)_?(?P<version>\d+\.\d+|\d{2,3}(?!\d))?"
+    r"(?<!no)(?<!no_)cuda(?!_?none|0)_?(?P<version>\d+\.\d+|\d{2,3}(?!\d))?"
     r"|(?:^|[_*])cu(?P<digits>\d{2,3})(?!\d)"
 )
 _GPU_BUILD = re.compile(r"(?:^|[_*])gpu(?=$|[_*])")

@@ -127,7 +127,7 @@ class _Lines:
             spec = _parsed(line.text)
             if spec is None or spec.name in self._names or spec.name.startswith("__") or "::" in line.text:
                 self.conda.append(line)
-            elif other := self._other_name(spec.name):
+            elif other := self._other_name(spec):
                 text = " ".join(
                     part for part in (other, spec.version or ("*" if spec.build else ""), spec.build) if part
                 )
@@ -148,15 +148,21 @@ class _Lines:
         lines, self.pip = self.pip, []
         for line in lines:
             name = _project(line)
-            if name in sys.stdlib_module_names and not self._indexed(line.text):
+            if (
+                name in sys.stdlib_module_names
+                and self._on_index is not None
+                and not self._indexed(line.text)
+            ):
                 self._drop(line, "pip", name, "it is a part of python, not a package")
             else:
                 self.pip.append(line)
 
-    def _other_name(self, name: str) -> str | None:
-        assert self._names is not None
-        spelled = self._by_spelling.get(canonicalize_name(name))
-        return spelled or next((other for other in conda_names(name) if other in self._names), None)
+    def _other_name(self, spec: _MatchSpec) -> str | None:
+        """Another spelling, or the package of the PyPI project of that name; not for what came from conda."""
+        spelled = self._by_spelling.get(canonicalize_name(spec.name))
+        if spelled or self._complete or spec.build:
+            return spelled
+        return next((other for other in conda_names(spec.name) if other in (self._names or ())), None)
 
     def _for_pip(self, spec: _MatchSpec) -> str | None:
         """What to ask of pip for ``spec``, which no channel has.
@@ -334,7 +340,8 @@ def _joined(spec: _MatchSpec, version: str) -> str | None:
     if spec.version.startswith("==") and "," not in spec.version:
         fits = VersionSpec(version).matches(Version(spec.version[2:]))
         return None if fits else f"{spec.name} {version}"
-    return f"{spec.name} {spec.version},{version}"
+    clauses = dict.fromkeys((*spec.version.split(","), *version.split(",")))
+    return None if set(clauses) == set(spec.version.split(",")) else f"{spec.name} {','.join(clauses)}"
 
 
 def _on_linux(marker: Marker) -> bool | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from packaging.utils import canonicalize_name
 
@@ -11,7 +12,7 @@ from envpack.ledger import Action, Ledger
 from envpack.locking import pip_solver
 from envpack.locking.pip_solver import Target
 from envpack.locking.uv_messages import requirements_by_name
-from envpack.spec import PipOptions, Requirement
+from envpack.spec import EnvSpec, PipOptions, Requirement
 
 # Newest first; each try takes uv about a second.
 PYTHONS = ("3.13", "3.12", "3.11", "3.10", "3.9", "3.8", "3.7", "3.6")
@@ -36,6 +37,20 @@ def on_index(options: PipOptions, *, platform: str, glibc: str) -> Callable[[str
         return found or _ONLY_FOR in said
 
     return answer
+
+
+def settle(
+    spec: EnvSpec, *, platform: str, glibc: str, ledger: Ledger, pythons: Sequence[str] = PYTHONS
+) -> EnvSpec:
+    """``spec`` with a python for pip's pins, where nobody said which and nothing else is asked of conda.
+
+    See :func:`python_for`.
+    """
+    if spec.system_python or any(requirement.text != "python" for requirement in spec.conda) or not spec.pip:
+        return spec
+    options = spec.pip_options
+    found = python_for(spec.pip, options, platform=platform, glibc=glibc, ledger=ledger, pythons=pythons)
+    return spec if found is None else replace(spec, conda=(Requirement(f"python ={found}"),))
 
 
 def python_for(

@@ -116,6 +116,18 @@ def test_the_python_of_a_freeze(lines: list[str], python: str | None) -> None:
     )
 
 
+def test_a_freeze_without_python_is_solved_for_the_one_it_fits(config: Config) -> None:
+    asked = spec(["python"], ["MarkupSafe==2.1.2"])  # its wheels end with cp311
+    ledger = Ledger()
+    after = python_guess.settle(asked, platform=PLATFORM, glibc=GLIBC, ledger=ledger)
+    assert [r.text for r in after.conda] == ["python =3.11"]
+    chosen, _ = locked(after, config)
+    assert chosen["markupsafe"] == "pip 2.1.2"
+    assert chosen["python"].startswith("conda 3.11")
+    given = spec(["python =3.12"], ["MarkupSafe==2.1.2"])
+    assert python_guess.settle(given, platform=PLATFORM, glibc=GLIBC, ledger=Ledger()) is given
+
+
 @pytest.mark.parametrize("prefer", [None, "conda", "pip"])
 def test_no_line_of_the_field_gets_lost(corpus: Path, prefer: Prefer | None) -> None:
     """Every line of real environments is one afterwards, or something is said of it."""

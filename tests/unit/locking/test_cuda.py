@@ -65,6 +65,7 @@ def said(ledger: Ledger) -> list[tuple[Action, str]]:
         ("pytorch ==2.5.1 cpu_generic_py312h0_1", None),
         ("gromacs ==2024 nompi_nocuda_0", None),
         ("magma ==1 cuda_none_0", None),
+        ("pytorch ==0.3.1 py35_cuda0.0_cudnn0.0_2", None),
         ("numpy ==1.26.4 py312h2809609_0", None),
     ],
 )

@@ -67,6 +67,7 @@ def test_what_is_right_stays_and_nothing_is_said() -> None:
         ("numpy ==1.21.2 py39h0_0", "numpy>=1.20", "numpy ==1.21.2 py39h0_0"),
         ("numpy ==1.21.2 py39h0_0", "numpy>=1.22", "numpy >=1.22"),
         ("numpy >=1.20", "numpy<2", "numpy >=1.20,<2"),
+        ("numpy >=1.20,<2", "numpy<2,>=1.20", "numpy >=1.20,<2"),
         ("conda-forge::numpy", "numpy~=1.21.2", "conda-forge::numpy >=1.21.2,1.21.*"),
         ("pytorch", "torch==2.1.0", "pytorch ==2.1.0"),
         ("matplotlib-base", "matplotlib", "matplotlib-base"),
@@ -108,6 +109,10 @@ def test_what_the_channels_lack_is_looked_for_under_other_names() -> None:
     assert conda == ["typing_extensions 4.*", "pytorch 2.1.*", "pytables", "py-opencv", "numpy"]
     assert pip == []
     assert said == [(Action.REPLACED, line) for line in (1, 2, 3, 4)]
+    of_an_export = ["torch ==2.1 py39_0", "typing-extensions ==4.1 pyh_0"]
+    conda, _, said = settled(spec(of_an_export, [], complete=True))
+    assert conda == ["torch ==2.1 py39_0", "typing_extensions ==4.1 pyh_0"]
+    assert said == [(Action.REPLACED, 2)]
 
 
 def test_what_only_pip_has_goes_there() -> None:
@@ -127,6 +132,9 @@ def test_a_slip_is_not_installed_from_pip() -> None:
 def test_pythons_own_modules_are_dropped() -> None:
     found = settled(spec(["pandas", "json", "os"], ["sys", "rich"]))
     assert found == (["pandas"], ["rich"], [(Action.DROPPED, 2), (Action.DROPPED, 3), (Action.DROPPED, 101)])
+    ledger = Ledger()
+    kept = preference.settle(spec(["python"], ["typing==3.7"]), names=NAMES, ledger=ledger)
+    assert ([r.text for r in kept.pip], len(ledger)) == (["typing==3.7"], 0)  # the index was not asked
 
 
 def test_conda_preferred() -> None:
