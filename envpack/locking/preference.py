@@ -80,7 +80,7 @@ class _Lines:
         self.conda = list(spec.conda)
         self.pip = list(spec.pip)
         self.asked = None if spec.asked is None else set(spec.asked)
-        self._complete = spec.complete
+        self._complete = spec.complete or spec.exported_from is not None
         self._names = names
         self._by_spelling = {canonicalize_name(name): name for name in names or ()}
         self._on_index = on_index
