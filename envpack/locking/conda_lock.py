@@ -12,6 +12,7 @@ name of a program, so for the time of one call three of its functions are replac
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 import threading
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from conda_lock.models.lock_spec import Dependency, LockSpecification
     from conda_lock.virtual_package import FakeRepoData
 
+_WITH_BUILD = re.compile(r"\A(?P<name>[^\s=]+) ==(?P<version>[^\s=]+) (?P<build>[^\s=]+)\Z")
 _ONE_AT_A_TIME = threading.Lock()  # the replaced functions are global to the process
 CondaSolve = Callable[[str], tuple[CondaRecord, ...]]
 PipSolve = Callable[[str], tuple[PipRecord, ...]]
@@ -166,7 +168,7 @@ def _dependencies(spec: EnvSpec, platform: str) -> list[Dependency]:
     problems: list[Problem] = []
     for requirement in spec.conda:
         try:
-            dependency: Dependency = conda_spec_to_versioned_dep(requirement.text, "main")
+            dependency: Dependency = conda_spec_to_versioned_dep(_as_in_a_file(requirement.text), "main")
         except RuntimeError as error:
             problems.append(Problem(str(error), requirement.where))
             continue
@@ -188,6 +190,11 @@ def _dependencies(spec: EnvSpec, platform: str) -> list[Dependency]:
         pip = VersionedDependency(name="pip", manager="conda", category="main", version="*")
         found["conda", "pip"] = pip
     return list(found.values())
+
+
+def _as_in_a_file(text: str) -> str:
+    """``name ==1.2 build`` as conda-lock reads ``name=1.2=build``, which means the same with its own hash."""
+    return _WITH_BUILD.sub(r"\g<name> \g<version> \g<build>", text)
 
 
 @contextmanager
