@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from envpack.errors import Location
 
@@ -30,6 +31,23 @@ class Finding:
     reason: str
     where: Location | None = None
     remedy: str | None = None
+
+    @property
+    def is_deviation(self) -> bool:
+        """Whether it is about anything but a line that is kept as it is."""
+        return self.action is not Action.KEPT
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Finding:
+        """Read :meth:`as_dict` back; raises ``KeyError``, ``TypeError`` or ``ValueError`` for others."""
+        texts = {key: values[key] for key in ("subject", "reason", "file", "remedy")}
+        if not all(text is None or isinstance(text, str) for text in texts.values()):
+            raise ValueError("a finding consists of texts")
+        line = values["line"]
+        where = (
+            None if texts["file"] is None else Location(texts["file"], None if line is None else int(line))
+        )
+        return cls(Action(values["action"]), texts["subject"], texts["reason"], where, texts["remedy"])
 
     def as_dict(self) -> dict[str, object]:
         """Plain values for ``--json``."""

@@ -95,6 +95,14 @@ def _report(
     try:
         with reporter(quiet=quiet) as progress:
             result = command(progress, ledger)
+    except Interrupted:
+        raise
+    except EnvpackError as problem:
+        if not as_json:
+            raise
+        # With what was found until then.
+        show.as_json({**show.error_document(problem), "findings": [f.as_dict() for f in ledger]})
+        raise click.exceptions.Exit(problem.exit_code) from problem
     finally:
         if not as_json:
             with suppress(OSError):  # nobody is there to be told
@@ -168,6 +176,29 @@ def envpack(context: click.Context) -> None:
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="A conda, mamba or micromamba to solve with. Default: the built-in solver.",
 )
+@click.option("--from-env", metavar="NAME", help="Lock what a conda environment holds: its name or folder.")
+@click.option(
+    "--from-image",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Lock what the environment in an image (.sif) holds.",
+)
+@click.option(
+    "--prefer",
+    type=click.Choice(["conda", "pip"]),
+    help="Who is asked for what both have. Default: as it is written.",
+)
+@click.option(
+    "--pin",
+    type=click.Choice(["exact", "minor", "none"]),
+    default="exact",
+    show_default=True,
+    help="How much of exact versions is asked for. Those that cannot be had are relaxed, and that is said.",
+)
+@click.option(
+    "--cuda", metavar="VERSION", help="CUDA version of the driver, e.g. 12.4, or none. Default: inferred."
+)
+@click.option("--strict", is_flag=True, help="Fail if anything is not kept as it is written.")
 @click.option(
     "--keep", is_flag=True, help="Keep the locked packages; record anew what envpack.toml and variables say."
 )
@@ -182,14 +213,20 @@ def lock(
     prefix: str,
     keep: bool,
     check: bool,
+    cuda: str | None,
+    prefer: Any,  # choices, as click has checked
+    pin: Any,
+    strict: bool,
     as_json: bool,
     quiet: bool,
     **options: Any,
 ) -> None:
     """Resolve SOURCE into a lock: lockfiles/NAME.conda-lock.yml.
 
-    SOURCE is an environment.yml (default: the one in this folder), a requirements or `pip freeze` file, - for
-    standard input, or the folder of an environment or of a sandbox: what is installed in it is locked.
+    SOURCE is an environment.yml (default: the one in this folder) or an export in JSON, a requirements or
+    `pip freeze` file, the output of `conda list` (also with --export or --explicit), a pyproject.toml,
+    pixi.toml, pixi.lock or conda-lock.yml, - for standard input, or the folder of an environment, a sandbox
+    or an image: what is installed in it is locked.
     """
     from envpack import config, pipeline
 
@@ -213,6 +250,10 @@ def lock(
             prefix=prefix,
             solver=solver,
             keep=keep,
+            cuda=cuda,
+            prefer=prefer,
+            pin=pin,
+            strict=strict,
             progress=progress,
             ledger=ledger,
         ),

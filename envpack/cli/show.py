@@ -55,6 +55,8 @@ def error_document(problem: EnvpackError) -> dict[str, object]:
 def findings(found: Sequence[Finding]) -> None:
     """Every deviation, one line each, with its remedy below; on standard error."""
     for each in found:
+        if not each.is_deviation:
+            continue
         _line(
             each.action.value, f"{each.subject}: {each.reason}", each.where, colour=_COLOURS.get(each.action)
         )
@@ -72,6 +74,13 @@ def locked(result: Locked) -> None:
         click.echo(f"{platform.subdir}")
         _table(("asked for", "chosen", "by", "download"), rows)
         size = amount(platform.download, "bytes")
+        if platform.relaxed:
+            click.echo("\n  could not be met as written")
+            _table(
+                ("wanted", "got", "why"),
+                [(r.wanted, r.got, r.why) for r in platform.relaxed],
+                last_right=False,
+            )
         click.echo(f"  {platform.packages} packages with their dependencies, {size} to download\n")
     click.echo(f"base image {result.base}")
     click.echo(f"wrote {result.path}" if result.changed else f"{result.path} is up to date")
@@ -150,11 +159,11 @@ def _place(where: Location | None) -> dict[str, object]:
     }
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]], *, last_right: bool = True) -> None:
     widths = [max(len(line[i]) for line in [header, *rows]) for i in range(len(header))]
     for line in [header, *rows]:
         cells = [
-            text.rjust(width) if i == len(header) - 1 else text.ljust(width)
+            text.rjust(width) if last_right and i == len(header) - 1 else text.ljust(width)
             for i, (text, width) in enumerate(zip(line, widths, strict=True))
         ]
-        click.echo("  " + "  ".join(cells))
+        click.echo("  " + "  ".join(cells).rstrip())

@@ -14,6 +14,7 @@ keys, so that the file stays one that conda-lock, micromamba and pixi read:
     envpack.SUBDIR.requested            conda:numpy conda:scipy pip:rich     (sorted, space separated)
     envpack.variable.NAME               value set on activation
     envpack.system_python               3.8, where the packages are for the base's own python
+    envpack.findings                    JSON: [{action, subject, reason, file, line, remedy}, …]
     envpack.image.apt                   libgl1 libx11-6=2:1.6.9      what envpack.toml says, from here on
     envpack.image.file.DESTINATION      sha256:… SOURCE
     envpack.image.label.KEY             value

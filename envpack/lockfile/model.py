@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from envpack.entry import is_safe_path
 from envpack.errors import UsageError
 from envpack.image import Digest, Reference, parse_reference
 from envpack.image_settings import ImageSettings
+from envpack.ledger import Finding
 from envpack.platforms import PLATFORMS
 from envpack.spec import valid_name
 
@@ -76,6 +78,7 @@ class BuildPins:
 
     ``epoch`` is the image's date: the newest package timestamp in the lock, in seconds since 1970.
     ``variables`` are the source's; ``settings`` is what the project's ``envpack.toml`` says.
+    ``findings`` are what was changed on the way from the source to the lock.
     ``system_python`` is the version (``3.11``) of the base's own python, where the packages are for that one.
     """
 
@@ -86,6 +89,7 @@ class BuildPins:
     variables: Mapping[str, str] = field(default_factory=dict)
     settings: ImageSettings = field(default_factory=ImageSettings)
     system_python: str | None = None
+    findings: tuple[Finding, ...] = ()
 
     def to_metadata(self) -> dict[str, str]:
         """The ``custom_metadata`` map that :meth:`from_metadata` reads back."""
@@ -104,6 +108,9 @@ class BuildPins:
             out[f"{KEY}variable.{name}"] = value
         if self.system_python is not None:
             out[KEY + "system_python"] = self.system_python
+        if self.findings:
+            found = [finding.as_dict() for finding in self.findings]
+            out[KEY + "findings"] = json.dumps(found, ensure_ascii=False, sort_keys=True)
         out |= {f"{KEY}{_IMAGE}{key}": value for key, value in self.settings.to_metadata().items()}
         return dict(sorted(out.items()))
 
@@ -145,7 +152,15 @@ class BuildPins:
             variables,
             ImageSettings.from_metadata(settings),
             python,
+            _findings(metadata.get(KEY + "findings", "[]")),
         )
+
+
+def _findings(text: str) -> tuple[Finding, ...]:
+    try:
+        return tuple(Finding.from_dict(values) for values in json.loads(text))
+    except (KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"{KEY}findings is not a list of findings") from error
 
 
 def valid_prefix(prefix: str) -> str:

@@ -16,17 +16,29 @@ from envpack.config import Config
 from envpack.errors import CheckFailed, OutputError, Problem, SolveError
 from envpack.ledger import Ledger
 from envpack.lockfile import BuildPins, Lockfile
-from envpack.locking import conda_lock, elsewhere, pins, pip_relax, pip_solver, request, wheels
+from envpack.locking import arrange, conda_lock, elsewhere, pins, pip_relax, pip_solver, request, wheels
+from envpack.locking import cuda as gpu
 from envpack.locking.external import ExternalSolver
 from envpack.locking.pins import Pinning
 from envpack.locking.pip_solver import PipRecord, Target
+from envpack.locking.preference import Prefer
 from envpack.locking.request import Answer
 from envpack.locking.solution import Relaxation, Solution, SolvedPackage
 from envpack.locking.solver import CondaRecord, CondaSolver, glibc_needed
 from envpack.progress import Progress, Quiet
 from envpack.spec import EnvSpec, Requirement
 
-__all__ = ["Pinning", "Relaxation", "Solution", "SolvedPackage", "check", "rewrite", "solve", "write"]
+__all__ = [
+    "Pinning",
+    "Prefer",
+    "Relaxation",
+    "Solution",
+    "SolvedPackage",
+    "check",
+    "rewrite",
+    "solve",
+    "write",
+]
 
 
 def solve(
@@ -40,6 +52,7 @@ def solve(
     solver: Path | None = None,
     system_python: str | None = None,
     cuda: str | None = None,
+    prefer: Prefer | None = None,
     pin: Pinning = "exact",
     seconds: float = request.SECONDS,
 ) -> Solution:
@@ -48,7 +61,8 @@ def solve(
     ``solver`` is a conda, mamba or micromamba to use in place of the solver in this process.
     ``system_python`` is the version (``3.8.10``) of the base image's own python, for a ``spec`` that wants
     that one: no channel is asked then. ``cuda`` is the CUDA version (``12.4``) that the driver of the target
-    offers; without it conda packages are chosen for machines without a GPU. Exact pins are kept, kept to
+    offers, or ``none``; without it the request decides. What conda and pip both have is asked of the one
+    that ``prefer`` names, else of whom it is written for. Exact pins are kept, kept to
     their minor version or not kept, as ``pin`` says; those that do not fit together are relaxed, as few and
     as little as it takes, within ``seconds`` a platform (not with another ``solver``). Deviations go into
     ``ledger``. Raises :class:`SolveError` (unknown names, conflicts, packages without a sha256),
@@ -62,6 +76,11 @@ def solve(
     aims: dict[str, pip_solver.Target] = {}
     wheels_of: dict[str, tuple[PipRecord, ...]] = dict.fromkeys(wanted, ())
     answers: list[Answer] = []
+    as_written = arrange.written(spec)
+    spec, driver = arrange.arrange(
+        spec, platforms=wanted, glibc=versions, config=config, ledger=ledger, progress=progress,
+        solver=solver, prefer=prefer, gpu=cuda,
+    )  # fmt: skip
     pip_requirements = spec.pip
     if spec.system_python:
         assert system_python is not None
@@ -73,7 +92,7 @@ def solve(
         with _temporary_files():
             conda_lock.check(spec, wanted)
         pinned = replace(spec, conda=pins.apply(spec, pin, ledger))
-        ask = _conda_solver(pinned, wanted, config, ledger, progress, solver, cuda, seconds)
+        ask = _conda_solver(pinned, wanted, config, ledger, progress, solver, driver, seconds)
 
     def conda(platform: str) -> tuple[CondaRecord, ...]:
         with progress.step(f"Solving conda packages for {platform}"):
@@ -98,6 +117,8 @@ def solve(
 
     with _temporary_files():
         lock = conda_lock.make_lock(spec, wanted, None if spec.system_python else conda, pip)
+        # Of the request as it was written, so that it can be compared without the network.
+        lock.metadata.content_hash = conda_lock.content_hash(as_written, wanted)
     urls = {(p.platform, p.manager, p.name): p.url for p in lock.package}
     packages = [
         _from_conda(record, platform, urls[platform, "conda", record.name])
@@ -105,6 +126,9 @@ def solve(
         for record in chosen[platform]
     ]
     packages += [_from_pip(record, platform) for platform in wanted for record in wheels_of[platform]]
+    for platform in wanted:
+        here = [package for package in packages if package.platform == platform]
+        gpu.check(spec, here, ledger, platform=platform, wanted=cuda)
     spec = _with_leaves(spec, answers)
     relaxed = tuple(one for answer in answers for one in answer.relaxed)
     asked_for = _asked(spec)
@@ -143,7 +167,7 @@ def check(lock: Lockfile, spec: EnvSpec, platforms: Sequence[str], found: Sequen
         problems.append(Problem(f"the lock has {', '.join(surplus)}, which is not asked for"))
     common = [platform for platform in wanted if platform in lock.platforms]
     with _temporary_files():
-        hashes = conda_lock.content_hash(spec, common)
+        hashes = conda_lock.content_hash(arrange.written(spec), common)
     if changed := [p for p in common if hashes[p] != lock.content_hash.get(p)]:
         problems.append(Problem(f"requirements or channels have changed ({', '.join(changed)})"))
     if lock.pins is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,22 +11,20 @@ from typing import TYPE_CHECKING
 from envpack import atomic, lockfile
 from envpack.cache import Cache
 from envpack.config import Config
-from envpack.errors import BaseImageError, SolveError, SourceError, UsageError
-from envpack.image import parse_reference
-from envpack.ledger import Action, Ledger
-from envpack.lockfile import BasePin, BuildPins, PlatformPin, valid_prefix
+from envpack.errors import SolveError, SourceError, UsageError
+from envpack.ledger import Action, Finding, Ledger
+from envpack.lockfile import BuildPins, PlatformPin, valid_prefix
+from envpack.pipeline.base_images import BaseImages
 from envpack.pipeline.project import lock_path
 from envpack.pipeline.settings import base_difference, differences, read_settings
-from envpack.platforms import DEFAULT_PLATFORM, PLATFORMS, Platform
+from envpack.pipeline.specification import specification
+from envpack.platforms import DEFAULT_PLATFORM, PLATFORMS
 from envpack.platforms import get as get_platform
 from envpack.progress import Progress, Quiet
 from envpack.spec import EnvSpec
 
 if TYPE_CHECKING:
-    from envpack.bases.choose import Choice
-    from envpack.bases.manifest import Manifest
-    from envpack.bases.registry import Registry
-    from envpack.locking import Solution
+    from envpack.locking import Pinning, Prefer, Solution
     from envpack.sources.envpack_toml import ProjectSettings
 
 
@@ -42,6 +40,15 @@ class RequestedPackage:
 
 
 @dataclass(frozen=True, slots=True)
+class Relaxed:
+    """One requirement that could not be met as it was: its text, what was chosen instead, and why."""
+
+    wanted: str
+    got: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class LockedPlatform:
     """The lock of one platform in numbers; ``download`` in bytes, of all archives whose size is known."""
 
@@ -49,6 +56,7 @@ class LockedPlatform:
     requested: tuple[RequestedPackage, ...]
     packages: int
     download: int
+    relaxed: tuple[Relaxed, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +80,7 @@ class Locked:
                 p.subdir: {
                     "packages": p.packages,
                     "download": p.download,
+                    "relaxed": [{"wanted": r.wanted, "got": r.got, "why": r.why} for r in p.relaxed],
                     "requested": [
                         {
                             "asked": r.asked,
@@ -111,12 +120,22 @@ def lock(
     prefix: str = "/opt/env",
     python: str | None = None,
     solver: Path | None = None,
+    from_env: str | None = None,
+    from_image: Path | None = None,
+    cuda: str | None = None,
+    prefer: Prefer | None = None,
+    pin: Pinning = "exact",
+    strict: bool = False,
     progress: Progress | None = None,
     ledger: Ledger | None = None,
     keep: bool = False,
     today: datetime.date | None = None,
 ) -> Locked:
     """Resolve ``source`` (see :func:`envpack.sources.read`) and write ``lockfiles/NAME.conda-lock.yml``.
+
+    In its place may be an environment of this machine, ``from_env`` (by name or folder), or what is
+    installed in an image, ``from_image``. ``cuda``, ``prefer`` and ``pin`` are explained at
+    :func:`envpack.locking.solve`; with ``strict`` nothing may be but as it was written.
 
     ``platforms`` are conda subdirs (default: the source's Linux ones, else ``linux-64``); ``base`` an image
     name (default: chosen); ``prefix`` the environment's absolute path in the image; ``python`` a version,
@@ -129,7 +148,7 @@ def lock(
     :class:`SolveError`, :class:`BaseImageError`,
     :class:`NetworkError`, :class:`OutputError`, :class:`UsageError` as the names say.
     """
-    from envpack import locking, sources
+    from envpack import locking
     from envpack.bases import choose, distribution
     from envpack.bases.registry import Registry
     from envpack.download import Downloader
@@ -138,7 +157,10 @@ def lock(
     progress = progress or Quiet()
     ledger = Ledger() if ledger is None else ledger
     valid_prefix(prefix)
-    spec = sources.read(source, directory=directory, stdin=stdin, name=name, python=python, ledger=ledger)
+    spec = specification(
+        source, directory=directory, stdin=stdin, name=name, platforms=platforms, python=python,
+        from_env=from_env, from_image=from_image, ledger=ledger,
+    )  # fmt: skip
     settings = read_settings(directory, prefix, ledger)
     base = base or settings.base
     if problems := tuple(variable_problems(spec.variables)):
@@ -160,7 +182,7 @@ def lock(
     cache = Cache(config.cache)
     cache.prepare()
     with Downloader(config, progress) as downloader:
-        images = _BaseImages(Registry(config, downloader, cache))
+        images = BaseImages(Registry(config, downloader, cache))
         asked, family, python_there = base, None, None
         if spec.system_python:
             family = distribution.FAMILY
@@ -175,7 +197,12 @@ def lock(
             progress=progress,
             solver=solver,
             system_python=python_there,
+            cuda=cuda,
+            prefer=prefer,
+            pin=pin,
         )
+        if strict:
+            _refuse_deviations(ledger)
         needed = {subdir: solution.glibc.get(subdir) for subdir in subdirs}
         choice = choose.choose(needed, requested=base, family=family, today=today)
         pins = BuildPins(
@@ -189,12 +216,32 @@ def lock(
             variables=spec.variables,
             settings=settings.image,
             system_python=python_there and python_there.rpartition(".")[0],
+            findings=tuple(_recorded(finding) for finding in ledger if finding.is_deviation),
         )
     before = path.read_bytes() if path.is_file() else None
     locking.write(solution, pins, path)
     own = [f"its own python is {pins.system_python}"] if pins.system_python else []
     because = "; ".join([choice.reason, *own, *choice.notes])
     return Locked(spec.name, path, before != path.read_bytes(), because, _summary(solution))
+
+
+def _refuse_deviations(ledger: Ledger) -> None:
+    """Raise :class:`SourceError` if anything is not as it was written."""
+    found = [finding for finding in ledger if finding.is_deviation]
+    if found:
+        raise SourceError(
+            f"{len(found)} things are not as they are written, and --strict allows none",
+            why="they are listed above",
+            hint="Change the source so that nothing needs to be changed, or leave --strict away.",
+        )
+
+
+def _recorded(finding: Finding) -> Finding:
+    """``finding`` as locks have it: a file that is not the project's is known by its name alone."""
+    where = finding.where
+    if where is None or not Path(where.file).is_absolute():
+        return finding
+    return replace(finding, where=replace(where, file=Path(where.file).name))
 
 
 def check(
@@ -205,6 +252,8 @@ def check(
     name: str | None = None,
     platforms: Sequence[str] = (),
     python: str | None = None,
+    from_env: str | None = None,
+    from_image: Path | None = None,
     ledger: Ledger | None = None,
 ) -> Checked:
     """See whether the lock of ``source`` still answers it, without solving and without the network.
@@ -212,10 +261,13 @@ def check(
     Raises :class:`CheckFailed` saying what differs, :class:`LockError` when there is
     no lock.
     """
-    from envpack import locking, sources
+    from envpack import locking
 
     ledger = Ledger() if ledger is None else ledger
-    spec = sources.read(source, directory=directory, stdin=stdin, name=name, python=python, ledger=ledger)
+    spec = specification(
+        source, directory=directory, stdin=stdin, name=name, platforms=platforms, python=python,
+        from_env=from_env, from_image=from_image, ledger=ledger,
+    )  # fmt: skip
     path = lock_path(directory, spec.name)
     lock = lockfile.read(path)
     problems = []
@@ -240,81 +292,6 @@ def _kept(path: Path, spec: EnvSpec, subdirs: Sequence[str], settings: ProjectSe
     locking.rewrite(path, pins)
     base = "; ".join(sorted({pin.base.reference.familiar for pin in pins.platforms.values()}))
     return Locked(spec.name, path, before != path.read_bytes(), f"{base}: kept as it was locked", ())
-
-
-class _BaseImages:
-    """The base images of one lock: each is asked for once."""
-
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
-        self._manifests: dict[tuple[str, str], Manifest] = {}
-        self._glibc: dict[tuple[str, str], str] = {}
-
-    def offered(self, base: str | None, subdirs: Sequence[str]) -> Mapping[str, str]:
-        """The glibc that packages may count on: that of ``base``, or the newest of the catalogue's."""
-        from envpack.bases import catalog
-
-        if base is not None:
-            reference = parse_reference(base)
-            known = catalog.find(reference)
-            return {s: known.glibc if known else self._read_glibc(base, s) for s in subdirs}
-        newest = {}
-        for subdir in subdirs:
-            versions = [image.glibc for image in catalog.load() if subdir in image.platforms]
-            if not versions:
-                raise BaseImageError(f"no known base image exists for {subdir}", hint="Name one with --base.")
-            newest[subdir] = max(versions, key=catalog.version)
-        return newest
-
-    def pin(self, choice: Choice, subdir: str, needed: Mapping[str, tuple[str, str] | None]) -> BasePin:
-        """The chosen image of one platform, by digest."""
-        from envpack.bases import choose
-
-        name = str(choice.reference)
-        glibc = choice.known.glibc if choice.known else self._read_glibc(name, subdir)
-        choose.check_glibc(choice.reference, glibc, subdir, needed)
-        return BasePin(choice.reference, self._resolve(name, get_platform(subdir)).digest, glibc)
-
-    def python(self, name: str, subdirs: Sequence[str]) -> str:
-        """The version of the python that the image's distribution has, the same on all platforms."""
-        from envpack.bases import distribution
-        from envpack.content import rootfs
-
-        found = {}
-        for subdir in subdirs:
-            layers = self._registry.pull(self._resolve(name, get_platform(subdir)))
-            text = rootfs.read_file(layers, distribution.OS_RELEASE)
-            found[subdir] = distribution.identify(text, parse_reference(name).familiar)
-        if len(set(found.values())) > 1:
-            raise BaseImageError(
-                f"{name} is another distribution on each platform",
-                why=", ".join(f"{known} on {subdir}" for subdir, known in found.items()),
-                hint="Lock one platform at a time, or name another base (--base).",
-            )
-        return found[subdirs[0]].python
-
-    def _resolve(self, name: str, platform: Platform) -> Manifest:
-        reference = parse_reference(name)
-        key = (str(reference), platform.subdir)
-        if key not in self._manifests:
-            self._manifests[key] = self._registry.resolve(reference, platform)
-        return self._manifests[key]
-
-    def _read_glibc(self, name: str, subdir: str) -> str:
-        """The glibc of an image that the catalogue does not know, read from its layers."""
-        from envpack.content import rootfs
-
-        key = (str(parse_reference(name)), subdir)
-        if key not in self._glibc:
-            found = rootfs.glibc_version(self._registry.pull(self._resolve(name, get_platform(subdir))))
-            if found is None:
-                raise BaseImageError(
-                    f"{name} has no glibc",
-                    why="conda packages for Linux need it, and images made with musl or from scratch lack it",
-                    hint="Choose a base made from Ubuntu, Debian, Rocky Linux or the like.",
-                )
-            self._glibc[key] = found
-        return self._glibc[key]
 
 
 def _platforms(spec: EnvSpec, asked: Sequence[str], ledger: Ledger) -> tuple[str, ...]:
@@ -344,5 +321,6 @@ def _summary(solution: Solution) -> tuple[LockedPlatform, ...]:
             if (p := by_token.get(token))
         )
         download = sum(p.size or 0 for p in packages)
-        found.append(LockedPlatform(subdir, rows, len(packages), download))
+        relaxed = tuple(Relaxed(r.wanted, r.got, r.why) for r in solution.relaxed if r.platform == subdir)
+        found.append(LockedPlatform(subdir, rows, len(packages), download, relaxed))
     return tuple(found)

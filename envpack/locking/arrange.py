@@ -1,0 +1,57 @@
+"""Who is asked for what: the specification as it is solved, settled before the solve."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from envpack.config import Config
+from envpack.ledger import Ledger
+from envpack.locking import cuda, preference, python_guess
+from envpack.locking.preference import Prefer
+from envpack.locking.solver import CondaSolver
+from envpack.progress import Progress
+from envpack.spec import EnvSpec
+
+
+def written(spec: EnvSpec) -> EnvSpec:
+    """``spec`` as conda-lock can read it, without the network: what the lock's content hash is of.
+
+    An ordinary source is as it was written.
+    """
+    return preference.settle(spec, ledger=Ledger())
+
+
+def arrange(
+    spec: EnvSpec,
+    *,
+    platforms: Sequence[str],
+    glibc: Mapping[str, str],
+    config: Config,
+    ledger: Ledger,
+    progress: Progress,
+    solver: Path | None,
+    prefer: Prefer | None,
+    gpu: str | None,
+) -> tuple[EnvSpec, str | None]:
+    """What to solve, and the CUDA version of the target's driver (``None``: it has no GPU).
+
+    Every package is asked of conda or of pip, python is chosen for a list of pip's alone, and a wish for CUDA
+    is settled: all said in ``ledger``. ``solver``, another program, is not asked which names there are.
+    Raises :class:`NetworkError`, and :class:`UsageError` for a ``gpu`` that is no CUDA version.
+    """
+    first = platforms[0]
+    spec = python_guess.settle(spec, platform=first, glibc=glibc[first], ledger=ledger)
+    names = None
+    if solver is None and spec.conda:
+        with progress.step("Reading the channels"):
+            channels = CondaSolver(spec.channels, (), config)
+            names = set().union(*(channels.names(platform) for platform in platforms))
+    spec = preference.settle(
+        spec,
+        prefer=prefer,
+        names=names,
+        on_index=python_guess.on_index(spec.pip_options, platform=first, glibc=glibc[first]),
+        ledger=ledger,
+    )
+    return cuda.settle(spec, gpu, ledger)
