@@ -45,6 +45,17 @@ class Manifest:
         """Record what became of ``key``."""
         self.ledger.add(action, subject, reason, where=self.at(*key), remedy=remedy)
 
+    def drop(self, key: Key, value: object, above: Key, reason: str, remedy: str | None = None) -> None:
+        """Record that ``key`` is not taken, or each line of it if it has several.
+
+        ``above`` is what all keys of the file begin with, and messages leave out.
+        """
+        if isinstance(value, dict) and {self.at(*key, *leaf) for leaf in _leaves(value)} - {self.at(*key)}:
+            for part, child in value.items():
+                self.drop((*key, part), child, above, reason, remedy)
+        else:
+            self.say(Action.DROPPED, key, ".".join(key[len(above) :]), reason, remedy)
+
     def wrong(self, key: Key, what: str, why: str | None = None, hint: str | None = None) -> None:
         """Record a problem with ``key``."""
         self.problems.append(Problem(what, self.at(*key), why, hint))
@@ -75,15 +86,21 @@ class Manifest:
                 return Location(self.shown, number)
         return Location(self.shown, start)
 
-    def name(self, own: object, chosen: str | None, folder: str) -> str:
-        """The environment's name: ``chosen`` by the user, the file's ``own``, or else ``folder``."""
+    def name(self, own: object, key: Key, chosen: str | None, folder: str) -> str:
+        """The environment's name: ``chosen`` by the user, ``own`` of the file's ``key``, or ``folder``."""
         if chosen is not None:
+            if isinstance(own, str):
+                action = Action.KEPT if own == chosen else Action.REPLACED
+                self.say(action, key, f"name: {own}", "by --name")
             return valid_name(chosen)
         if isinstance(own, str):
             try:
-                return valid_name(own)
+                name = valid_name(own)
             except SourceError:
                 pass
+            else:
+                self.say(Action.KEPT, key, f"name: {own}", "as it is written")
+                return name
         self.ledger.add(
             Action.GUESSED,
             f"name: {folder}",
@@ -120,3 +137,11 @@ class Manifest:
             sources=(path.resolve(),) if path else (),
             system_python=system_python,
         )
+
+
+def _leaves(table: Mapping[str, Any]) -> list[Key]:
+    """The keys of all values in ``table`` that are no tables, relative to it."""
+    found: list[Key] = []
+    for key, value in table.items():
+        found += [(key, *leaf) for leaf in _leaves(value)] if isinstance(value, dict) and value else [(key,)]
+    return found

@@ -76,7 +76,8 @@ def read(
     add(manifest, data, (), platforms)
     own = (data.get("workspace") or data.get("project") or {}) if isinstance(data, dict) else {}
     title = own.get("name") if isinstance(own, dict) else None
-    return manifest.spec(manifest.name(title, name, folder), path)
+    key = ("workspace" if "workspace" in data else "project", "name")
+    return manifest.spec(manifest.name(title, key, name, folder), path)
 
 
 def add(manifest: Manifest, data: Mapping[str, Any], above: Key, platforms: Sequence[str]) -> None:
@@ -90,22 +91,22 @@ def add(manifest: Manifest, data: Mapping[str, Any], above: Key, platforms: Sequ
     if platform is None:
         there = manifest.platforms or [DEFAULT_PLATFORM]
         platform = DEFAULT_PLATFORM if DEFAULT_PLATFORM in there else there[0]
-    _left_out(manifest, head, (*above, kind), {"channels", "name", "platforms", "channel-priority"})
+    _left_out(manifest, head, (*above, kind), {"channels", "name", "platforms"}, above)
     features, base = _default_environment(manifest, data, above)
     if base:
-        _layer(manifest, data, above, platform)
+        _layer(manifest, data, above, platform, above)
     every = manifest.table(data, (*above, "feature"))
     for feature in every:
         key = (*above, "feature", feature)
         if feature in features:
             layer = manifest.table(every, key)
             _channels(manifest, layer, key)
-            _layer(manifest, layer, key, platform)
+            _layer(manifest, layer, key, platform, above)
         else:
-            manifest.say(
-                Action.DROPPED,
+            manifest.drop(
                 key,
-                f"feature {feature}",
+                every[feature],
+                above,
                 "the default environment, which is the one that is taken, does not have it",
                 "Write what is needed into [dependencies].",
             )
@@ -181,7 +182,7 @@ def _default_environment(manifest: Manifest, data: Mapping[str, Any], above: Key
     return features, base
 
 
-def _layer(manifest: Manifest, layer: Mapping[str, Any], above: Key, platform: str) -> None:
+def _layer(manifest: Manifest, layer: Mapping[str, Any], above: Key, platform: str, root: Key) -> None:
     """What is asked for outside of features, or in one of them; more special targets override."""
     _packages(manifest, layer, above)
     targets = manifest.table(layer, (*above, "target"))
@@ -191,20 +192,17 @@ def _layer(manifest: Manifest, layer: Mapping[str, Any], above: Key, platform: s
         if target in wanted:
             _packages(manifest, manifest.table(targets, key), key)
         else:
-            manifest.say(
-                Action.DROPPED, key, f"target {target}", f"the image is for {platform}",
-                "Choose another platform with --platform." if target in PLATFORMS else None,
-            )  # fmt: skip
-    _left_out(manifest, layer, above, _READ)
+            remedy = "Choose another platform with --platform." if target in PLATFORMS else None
+            manifest.drop(key, targets[target], root, f"the image is for {platform}", remedy)
+    _left_out(manifest, layer, above, _READ, root)
 
 
-def _left_out(manifest: Manifest, table: Mapping[str, Any], above: Key, known: set[str]) -> None:
+def _left_out(manifest: Manifest, table: Mapping[str, Any], above: Key, known: set[str], root: Key) -> None:
     for part, value in table.items():
         if part in known or (part == "tool" and not above):
             continue
-        names = f": {', '.join(value)}" if isinstance(value, dict) and value else ""
         why, remedy = _WHY_NOT.get(part, ("it says nothing of what is installed", None))
-        manifest.say(Action.DROPPED, (*above, part), f"{part}{names}", why, remedy)
+        manifest.drop((*above, part), value, root, why, remedy)
 
 
 def _packages(manifest: Manifest, table: Mapping[str, Any], above: Key) -> None:

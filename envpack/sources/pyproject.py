@@ -23,12 +23,13 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from envpack.errors import Location, SourceError
 from envpack.ledger import Action, Ledger
 from envpack.sources import pixi_toml
-from envpack.sources.manifest import Manifest
+from envpack.sources.manifest import Key, Manifest
 from envpack.sources.pip_freeze import SYSTEM
 from envpack.sources.requirements import read_lines
 from envpack.sources.toml_text import parsed
 from envpack.spec import EnvSpec, Requirement
 
+_READ = {"name", "dependencies", "requires-python", "optional-dependencies", "dynamic"}
 _POETRY = "poetry export -f requirements.txt -o requirements.txt"
 
 
@@ -82,7 +83,10 @@ def read(
         pixi, ("tool", "pixi", "project")
     )
     own = project.get("name") or head.get("name")
-    return manifest.spec(manifest.name(own, name, folder), path, system_python=on_system)
+    place: Key = ("project", "name")
+    if "name" not in project:
+        place = ("tool", "pixi", "workspace" if "workspace" in pixi else "project", "name")
+    return manifest.spec(manifest.name(own, place, name, folder), path, system_python=on_system)
 
 
 def _python(manifest: Manifest, project: Mapping[str, Any], chosen: str | None) -> None:
@@ -149,15 +153,16 @@ def _not_taken(manifest: Manifest, data: Mapping[str, Any], project: Mapping[str
             "they are known only after a build of the project",
             "Name the file that lists them, or write them into dependencies.",
         )
+    for part, value in project.items():
+        if part not in _READ:
+            manifest.drop(("project", part), value, (), "it says nothing of what is installed")
     if isinstance(project.get("name"), str):
         manifest.say(
             Action.DROPPED,
-            ("project", "name"),
+            ("project",),
             f"the project {project['name']} itself",
             "the image is made of finished packages, of a channel or an index",
             "Copy its code into the image: [files] in envpack.toml.",
         )
     if "build-system" in data:
-        manifest.say(
-            Action.DROPPED, ("build-system",), "build-system", "it is what the project is built with"
-        )
+        manifest.drop(("build-system",), data["build-system"], (), "it is what the project is built with")
