@@ -131,7 +131,7 @@ class _Reader:
         )
 
     def _is_complete(self) -> bool:
-        """Whether the dependencies are those of an export: builds, or exact versions down to the libraries."""
+        """Whether these are an export's: with builds, or with exact versions down to the libraries."""
         count = len(self.conda)
         if count >= MIN_EXPORTED and sum(line.built for line in self.conda) >= 0.9 * count:
             return True
@@ -372,7 +372,7 @@ class _Reader:
 
     def _variables(self, node: Any) -> dict[str, str]:
         variables = {}
-        for name, value in self._mapping(node, "variables"):
+        for name, value, where in self._mapping(node, "variables"):
             text = "" if is_null(value) else scalar(value)
             if not _VARIABLE.match(name):
                 self.wrong(value, f"{name!r} cannot be an environment variable")
@@ -380,14 +380,13 @@ class _Reader:
                 self.wrong(value, f"the value of {name} is not a text")
             else:
                 variables[name] = text
-                self._kept(value, f"variable {name}")
+                self.ledger.add(Action.KEPT, f"variable {name}", AS_IT_IS, where=where)
         return variables
 
     def _devenv_variables(self, node: Any, variables: dict[str, str]) -> None:
         """conda-devenv's ``environment``: texts are variables, unless a shell has to work them out."""
-        for name, value in self._mapping(node, "environment"):
+        for name, value, where in self._mapping(node, "environment"):
             text = "" if is_null(value) else scalar(value)
-            where = self.at(value)
             if text is None or "$" in text or not _VARIABLE.match(name):
                 why = "conda-devenv works its value out when the environment is activated"
                 remedy = f"Write its value under variables: {name}: value"
@@ -400,13 +399,18 @@ class _Reader:
                 variables[name] = text
                 self.ledger.add(Action.TRANSLATED, f"environment {name}", "a variable", where=where)
 
-    def _mapping(self, node: Any, what: str) -> list[tuple[str, Any]]:
+    def _mapping(self, node: Any, what: str) -> list[tuple[str, Any, Location]]:
+        """Names, values and places; an empty value is where its name is."""
         if node is None or is_null(node):
             return []
         if node.id != "mapping":
             self.wrong(node, f"{what} is not a mapping", "Write NAME: value, one a line.")
             return []
-        return list(self._entries(node).items())
+        keys = {scalar(key): key for key, _ in node.value if key.id == "scalar"}
+        return [
+            (name, value, self.at(keys[name] if is_null(value) else value))
+            for name, value in self._entries(node).items()
+        ]
 
     def _platforms(self, node: Any) -> tuple[str, ...]:
         platforms: list[str] = []

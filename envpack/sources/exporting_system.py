@@ -1,7 +1,7 @@
 """Of which system a list of packages is: by its prefix, its subdirs, and names that only one system has.
 
-Most build strings cannot tell. Nor can every path of a build: packages without compiled code were built on any
-machine (``/Users/ktietz/…`` is in lists from Linux).
+Most build strings cannot tell. Nor can every path of a build: packages without compiled code were built on
+any machine (``/Users/ktietz/…`` is in lists from Linux).
 """
 
 from __future__ import annotations

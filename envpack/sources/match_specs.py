@@ -17,9 +17,12 @@ from envpack.spec import Requirement
 AS_IT_IS = "as it is written"
 _SUBDIR = re.compile(r"/(?:noarch|(?:linux|osx|win|freebsd|emscripten|wasi)-[a-z0-9]+)\Z")
 _EXACT = re.compile(
-    r"(?P<name>[A-Za-z0-9_][\w.-]*)\s*={1,2}\s*(?P<version>[^=\s,|<>!~*\[\]]+)\s*=\s*(?P<build>[^=\s,|\[\]]+)\Z"
+    r"(?P<name>[A-Za-z0-9_][\w.-]*)\s*={1,2}\s*"
+    r"(?P<version>(?:\d+!)?[^=\s,|<>!~*\[\]]+)\s*=\s*(?P<build>[^=\s,|\[\]]+)\Z"
 )
-_VERSION = re.compile(r"(?P<head>(?:\S+::)?[A-Za-z0-9_][\w.-]*)\s*={1,2}\s*(?P<version>[^=\s,|<>!~*\[\]]+)\Z")
+_VERSION = re.compile(
+    r"(?P<head>(?:\S+::)?[A-Za-z0-9_][\w.-]*)\s*={1,2}\s*(?P<version>(?:\d+!)?[^=\s,|<>!~*\[\]]+)\Z"
+)
 _EXTRAS = re.compile(r"(?P<name>[A-Za-z0-9_.-]+)\[(?P<extras>[A-Za-z0-9_., -]+)\](?P<rest>.*)\Z")
 _ARCHIVE = re.compile(
     r"(?P<channel>https?://\S+?)/(?P<subdir>noarch|[a-z]+-[a-z0-9]+)/"

@@ -85,7 +85,7 @@ _RELEASE = "Name a released version, or build a wheel and put it on an index."
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """What became of a line: ``text`` is the requirement, ``conda`` a match spec; without both it is left out.
+    """What became of a line: ``text`` is a requirement, ``conda`` a match spec; without both it is left out.
 
     ``local`` is the requirement with its local version (``torch==2.1.0+cu121``), where ``text`` is without.
     """

@@ -35,8 +35,17 @@ def test_other_encodings_are_refused_with_the_line() -> None:
 
 
 def test_a_file_too_long_is_refused() -> None:
-    with pytest.raises(SourceError, match="longer than 512 KiB"):
+    with pytest.raises(SourceError, match="longer than 16384 KiB"):
         decode(b" " * (MAX_BYTES + 1), "env.yml")
+    with pytest.raises(SourceError, match="longer than 1 KiB"):
+        decode(b" " * 1025, "env.yml", 1024)
+
+
+def test_two_encodings_in_one_file_are_refused_with_the_line() -> None:
+    with pytest.raises(SourceError) as caught:
+        decode(b"a==1\nb==2\n" + "c==3\n".encode("utf-16-le"), "r.txt")
+    assert str(caught.value.where) == "r.txt:3"
+    assert "UTF-16" in (caught.value.why or "")
 
 
 def test_an_absent_file_and_a_folder(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from envpack.sources.urls import channel_problem, index_problem, without_secrets
+from envpack.sources.urls import channel_problem, index_problem, is_local, without_secrets
 
 
 @pytest.mark.parametrize(
@@ -55,3 +55,17 @@ def test_indexes_have_no_names() -> None:
 def test_messages_show_urls_without_secrets() -> None:
     assert without_secrets("https://me:pw@host/t/tk-1/c/linux-64") == "https://host/t/***/c/linux-64"
     assert without_secrets("conda-forge") == "conda-forge"
+
+
+def test_secrets_in_queries() -> None:
+    problem = index_problem("https://host/simple?token=hunter2", None)
+    assert problem is not None
+    assert "hunter2" not in problem.what
+    assert index_problem("https://host/simple?token=${TOKEN}", None) is None
+
+
+def test_paths_are_local() -> None:
+    for text in ("/x", "./x", "../x", "~/x", r"C:\x", "C:/x", "file:///x", r"\\server\x", "."):
+        assert is_local(text), text
+    for text in ("conda-forge", "https://host/x", "pkgs/main", ".x"):
+        assert not is_local(text), text
