@@ -80,8 +80,9 @@ class Ledger:
         self._findings.append(Finding(action, subject, reason, where, remedy))
 
     def __iter__(self) -> Iterator[Finding]:
-        """The findings in the order they were made."""
-        return iter(tuple(self._findings))
+        """The findings in the order they were made; what is kept at first and changed later is not kept."""
+        changed = {finding.where for finding in self._findings if finding.is_deviation and finding.where}
+        return iter([f for f in self._findings if f.is_deviation or f.where not in changed])
 
     def __len__(self) -> int:
         """How many findings there are."""

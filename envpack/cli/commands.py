@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -92,9 +92,11 @@ def _report(
     from envpack.cli.progress import reporter
 
     ledger = Ledger()
+    shown: Collection[str] = ()
     try:
         with reporter(quiet=quiet) as progress:
             result = command(progress, ledger)
+        shown = getattr(result, "tabulated", ())
     except Interrupted:
         raise
     except EnvpackError as problem:
@@ -106,7 +108,7 @@ def _report(
     finally:
         if not as_json:
             with suppress(OSError):  # nobody is there to be told
-                show.findings(tuple(ledger))
+                show.findings(tuple(ledger), shown)
     try:
         if as_json:
             show.as_json({**result.as_dict(), "findings": [finding.as_dict() for finding in ledger]})

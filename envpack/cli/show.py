@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -52,11 +52,12 @@ def error_document(problem: EnvpackError) -> dict[str, object]:
     }
 
 
-def findings(found: Sequence[Finding]) -> None:
-    """Every deviation, one line each, with its remedy below; on standard error."""
-    for each in found:
-        if not each.is_deviation:
-            continue
+def findings(found: Sequence[Finding], shown: Collection[str] = ()) -> None:
+    """Every deviation, one line each, with its remedy below; on standard error. What needs the user comes
+    last; what was relaxed and is in the table of ``shown`` requests is not repeated.
+    """
+    told = [f for f in found if f.is_deviation and not (f.action is Action.RELAXED and f.subject in shown)]
+    for each in sorted(told, key=lambda finding: finding.action is Action.NEEDS_YOU):
         _line(
             each.action.value, f"{each.subject}: {each.reason}", each.where, colour=_COLOURS.get(each.action)
         )

@@ -69,6 +69,11 @@ class Locked:
     base: str
     platforms: tuple[LockedPlatform, ...]
 
+    @property
+    def tabulated(self) -> frozenset[str]:
+        """The requests that :attr:`LockedPlatform.relaxed` lists."""
+        return frozenset(one.wanted for platform in self.platforms for one in platform.relaxed)
+
     def as_dict(self) -> dict[str, object]:
         """Plain values for ``--json``; sizes in bytes."""
         return {
