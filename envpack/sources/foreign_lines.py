@@ -7,7 +7,7 @@ import re
 from envpack.errors import Location, Problem
 
 _CONFLICT = re.compile(r"(<<<<<<<|>>>>>>>)( |$)|(=======|\|\|\|\|\|\|\|)$")
-_TEMPLATE = re.compile(r"\{\{.*?\}\}|\{%.*?%\}")
+_TEMPLATE = re.compile(r"\{\{[^{}\n]{0,200}\}\}|\{%[^{}\n]{0,200}%\}")
 _LIST_ROW = re.compile(r"\S+ +v?\d\S* +\S*\d\S*( +\S+)?\s*$")
 _LIST_HEAD = re.compile(r"#\s*(packages in environment at |Name\s+Version\s+Build)")
 

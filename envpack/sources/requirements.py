@@ -26,6 +26,7 @@ from envpack.sources.urls import index_problem, is_local, without_secrets
 from envpack.spec import PipOptions, Requirement
 
 MAX_INCLUDES = 20
+MAX_LINE = 10_000  # a wheel's address with all its hashes is shorter; patterns take the square of it
 _COMMENT = re.compile(r"(^|\s)#.*$")
 _OPTION = re.compile(r"(?P<name>-[A-Za-z]|--[a-z0-9-]+)(?:\s*=\s*|\s+|(?<=^-[A-Za-z]))(?P<value>.*)\Z")
 _NEXT_OPTION = re.compile(r"\s+(?=--?[A-Za-z])")
@@ -83,6 +84,10 @@ def read_lines(into: PipLines, lines: Iterable[tuple[str, Location]], *, constra
     """
     hashed: Location | None = None
     for raw, where in lines:
+        if len(raw) > MAX_LINE:
+            what, hint = f"a line of {len(raw)} characters", "Write one requirement a line."
+            into.problems.append(Problem(what, where, hint=hint))
+            continue
         line = _COMMENT.sub("", raw).strip()
         if not line:
             continue
