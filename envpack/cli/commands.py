@@ -36,10 +36,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 def run(arguments: Sequence[str]) -> int:
     """Run one command and give its exit code; every error a user can cause ends here as text."""
     try:
-        envpack.main(list(arguments), prog_name="envpack", standalone_mode=False)
-        code = 0
-    except click.exceptions.Exit as finished:
-        code = finished.exit_code
+        # What a command ends with early, click gives back as a number.
+        ended = envpack.main(list(arguments), prog_name="envpack", standalone_mode=False)
+        code = ended if isinstance(ended, int) else 0
     except click.ClickException as wrong:
         code = _failed(_usage(wrong), arguments)
     except (KeyboardInterrupt, click.Abort):

@@ -24,7 +24,8 @@ _SYSTEMS = {
     "haa95532": "win-64",
     "h57928b3": "win-64",
 }
-_HASH = re.compile(r"h[0-9a-f]{7}(?=_|\Z)")
+# Not in the marks of noarch python (pyhd8ed1ab), which are the same on all systems.
+_HASH = re.compile(r"(?<![a-z])h[0-9a-f]{7}(?=_|\Z)")
 _FORGE = re.compile(
     r"conda_forge|ha770c72|h694c41f|hce30654|h57928b3|pyhd8ed1ab|pyh29332c3|ha878542|hbcca054"
 )

@@ -67,6 +67,9 @@ def test_two_commands_make_an_image(project: Path, config_file: Path) -> None:
             record = content[f"opt/env/conda-meta/{stem}.json"]
             assert isinstance(record, bytes)
             assert json.loads(record)["sha256"] == package.sha256
+    program = "import sys, six; print(six.__version__); sys.exit(3)"
+    ran = envpack("run", "-q", str(image), "-c", program, cwd=project, config=config_file, check=False)
+    assert (ran.returncode, ran.stdout[:2]) == (3, "1."), ran.stderr
     site = f"opt/env/lib/python3.{sys.version_info.minor}/site-packages"
     assert f"{site}/humanize/__init__.py" in content
     assert content["opt/env/bin/entry-demo"]

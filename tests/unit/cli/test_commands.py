@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 
@@ -68,6 +69,40 @@ def test_a_wrong_command_line_ends_with_2(arguments: list[str], capsys: pytest.C
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert "--help`" in error
+
+
+def test_no_command_is_a_wrong_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([]) == 2
+    assert "Usage: envpack" in capsys.readouterr().err
+    assert run(["--version"]) == 0
+
+
+def test_findings_until_an_error_are_in_the_document(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ENVPACK_CONFIG", "/dev/null")
+    (tmp_path / "environment.yml").write_text("name: x\nprefix: /home/me\ndependencies: [six]\n")
+    (tmp_path / "envpack.toml").write_text("apt = 1\n")
+    assert run(["lock", "--json", "--quiet"]) == 3
+    document = json.loads(capsys.readouterr().out)
+    assert document["error"]["exit_code"] == 3
+    assert "dropped" in [finding["action"] for finding in document["findings"]]
+
+
+def test_what_needs_the_user_comes_last_and_tables_are_not_repeated(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    show.findings(
+        [
+            Finding(Action.NEEDS_YOU, "a", "r"),
+            Finding(Action.KEPT, "b", "r"),
+            Finding(Action.RELAXED, "c ==1", "r"),
+            Finding(Action.RELAXED, "d ==1", "r"),
+        ],
+        shown={"d ==1"},
+    )
+    assert capsys.readouterr().err.splitlines() == ["relaxed: c ==1: r", "needs you: a: r"]
 
 
 def test_json_errors_are_one_document(
