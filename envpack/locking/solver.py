@@ -76,7 +76,8 @@ class CondaSolver:
         self._requirements = requirements
         self._specs = _match_specs(requirements)
         named = [spec.channel.base_url for spec in self._specs if spec.channel is not None]
-        self._channels = list(_channels.urls([*channels, *named]))
+        self._named = (*channels, *named)
+        self._channels = list(_channels.urls(self._named))
         self._config = config
         secret = any(_channels.expand(channel) != channel for channel in channels)
         self._gateway = _gateway(config, secret=secret)
@@ -119,14 +120,14 @@ class CondaSolver:
             if "__glibc" not in (conflict.why or ""):
                 raise
             raise self._with_newer_glibc(platform, glibc, conflict) from None
-        return tuple(sorted((_record(r) for r in found), key=lambda r: r.name))
+        return tuple(sorted((_record(r, self._named) for r in found), key=lambda r: r.name))
 
     def _with_newer_glibc(
         self, platform: str, glibc: str, conflict: SolveError
     ) -> SolveError | BaseImageError:
         """What to say of a ``conflict`` that involves glibc: is it the base image that is in the way?"""
         try:
-            found = [_record(r) for r in _run(self._solve(platform, _ANY_GLIBC))]
+            found = [_record(r, self._named) for r in _run(self._solve(platform, _ANY_GLIBC))]
         except SolveError:
             return conflict
         version, name = max((needed, r.name) for r in found if (needed := glibc_needed(r)) is not None)
@@ -262,12 +263,12 @@ def _subdir(platform: str) -> Any:
     return Subdir(platform)
 
 
-def _record(record: RepoDataRecord) -> CondaRecord:
+def _record(record: RepoDataRecord, channels: Sequence[str]) -> CondaRecord:
     return CondaRecord(
         name=record.name.normalized,
         version=str(record.version),
         build=str(record.build),
-        url=record.url,
+        url=_channels.in_variables(record.url, channels),
         md5=record.md5.hex() if record.md5 else None,
         sha256=record.sha256.hex() if record.sha256 else None,
         size=record.size,
