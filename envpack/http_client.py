@@ -30,8 +30,15 @@ _REDIRECTS = 10
 _LONGEST_WAIT = 60.0  # seconds; a server that asks for more is given up on
 _TOKEN = re.compile(r"[!-~]+\Z")
 # Where a URL may name a variable: user and password, or the token of anaconda.org's private channels.
-_SECRET_PARTS = re.compile(r"(?<=://)[^/@]+(?=@)|(?<=/t/)[^/]+(?=/)")
+# Where URLs have secrets: user and password, conda's token.
+SECRET_PARTS = re.compile(r"(?<=://)[^/@]+(?=@)|(?<=/t/)[^/]+(?=/|\Z)")
+_ENCODED = re.compile(r"(?:[A-Za-z0-9._~-]|%[0-9A-Fa-f]{2})*\Z")
 _VARIABLE = re.compile(r"\$\{?(?P<name>[A-Za-z_][A-Za-z0-9_]*)\}?")
+
+
+def url_text(secret: str) -> str:
+    """``secret`` as it stands in a URL; conda wants variables to hold it so, which is left as it is."""
+    return secret if _ENCODED.match(secret) else quote(secret, safe="")
 
 
 class Authorize(Protocol):
@@ -151,9 +158,9 @@ class HttpClient:
                     f"the variable {match['name']} is not set, which {redact(url)} needs",
                     hint="Set it in the environment, then run the same command again.",
                 )
-            return quote(found, safe="")
+            return url_text(found)
 
-        return _SECRET_PARTS.sub(lambda part: _VARIABLE.sub(value, part[0]), url)
+        return SECRET_PARTS.sub(lambda part: _VARIABLE.sub(value, part[0]), url)
 
     def _persist(self, target: Target, action: Callable[[Target], T], position: Callable[[], int]) -> T:
         host = netloc(target.actual)

@@ -12,9 +12,11 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping
+from urllib.parse import unquote, urlsplit
 
 from envpack.config import Config
 from envpack.errors import Problem, SolveError
+from envpack.http_client import SECRET_PARTS, url_text
 
 ALIAS = "https://conda.anaconda.org/"
 DEFAULTS = ("https://repo.anaconda.com/pkgs/main", "https://repo.anaconda.com/pkgs/r")
@@ -53,8 +55,37 @@ def with_defaults_spelled_out(match_spec: str) -> str:
 
 
 def expand(text: str, environ: Mapping[str, str] = os.environ) -> str:
-    """``text`` with ``$NAME`` and ``${NAME}`` filled in; unset ones stay."""
+    """``text`` with ``$NAME`` and ``${NAME}`` filled in, encoded where a URL has secrets; unset ones stay."""
+
+    def secret(match: re.Match[str]) -> str:
+        return url_text(environ[match["name"]]) if match["name"] in environ else match[0]
+
+    text = SECRET_PARTS.sub(lambda part: _VARIABLE.sub(secret, part[0]), text)
     return _VARIABLE.sub(lambda match: environ.get(match["name"], match[0]), text)
+
+
+def in_variables(url: str, channels: Iterable[str], environ: Mapping[str, str] = os.environ) -> str:
+    """The address of a package with its channel's secrets as the variables by which ``channels`` name them.
+
+    However the secrets are encoded in ``url``, they are where the channel has its variables.
+    """
+    parts = urlsplit(url)
+    path = parts.path.split("/")
+    for channel in channels:
+        if "://" not in channel or "$" not in channel:
+            continue
+        actual = urlsplit(expand(channel, environ).rstrip("/"))
+        start = actual.path.split("/")
+        if (
+            (parts.scheme, _host(parts.netloc)) == (actual.scheme, _host(actual.netloc))
+            and [unquote(part) for part in path[: len(start)]] == [unquote(part) for part in start]
+        ):  # fmt: skip
+            return "/".join([channel.rstrip("/"), *path[len(start) :]])
+    return url
+
+
+def _host(netloc: str) -> str:
+    return netloc.rpartition("@")[2].lower()
 
 
 def unset_variables(text: str, environ: Mapping[str, str] = os.environ) -> list[str]:

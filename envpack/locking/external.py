@@ -36,6 +36,7 @@ class ExternalSolver:
     ) -> None:
         self._program = program
         self._cache = config.cache / "solver"
+        self._named = channels
         self._channels = _channels.urls(channels)
         self._requirements = requirements
         self._cuda = cuda
@@ -59,7 +60,7 @@ class ExternalSolver:
         if done.returncode != 0 or answer is None or not answer.get("success", True):
             raise self._failure(answer, done.stderr.decode("utf-8", "replace"), platform)
         try:
-            records, missing = _records(answer)
+            records, missing = _records(answer, self._named)
         except (KeyError, TypeError, AttributeError) as error:
             raise ProgramError(
                 f"{self._program} gave no answer that can be read", why=f"{type(error).__name__}: {error}"
@@ -118,15 +119,16 @@ def _answer(output: bytes) -> dict[str, Any] | None:
     return answer if isinstance(answer, dict) else None
 
 
-def _records(answer: dict[str, Any]) -> tuple[tuple[CondaRecord, ...], list[str]]:
+def _records(answer: dict[str, Any], channels: Sequence[str]) -> tuple[tuple[CondaRecord, ...], list[str]]:
     """The packages that an answer describes, and the names of those that it only links."""
     actions = answer.get("actions", {})
     fetched = {item["name"]: item for item in actions.get("FETCH", [])}
     missing = [item["name"] for item in actions.get("LINK", []) if item["name"] not in fetched]
-    return tuple(sorted((_record(item) for item in fetched.values()), key=lambda r: r.name)), missing
+    records = (_record(item, channels) for item in fetched.values())
+    return tuple(sorted(records, key=lambda r: r.name)), missing
 
 
-def _record(item: dict[str, Any]) -> CondaRecord:
+def _record(item: dict[str, Any], channels: Sequence[str]) -> CondaRecord:
     timestamp = item.get("timestamp")
     if timestamp and timestamp > _LAST_SECOND:
         timestamp //= 1000
@@ -134,7 +136,7 @@ def _record(item: dict[str, Any]) -> CondaRecord:
         name=item["name"],
         version=str(item["version"]),
         build=str(item.get("build") or item.get("build_string") or ""),
-        url=item["url"],
+        url=_channels.in_variables(item["url"], channels),
         md5=item.get("md5"),
         sha256=item.get("sha256"),
         size=item.get("size"),

@@ -22,6 +22,7 @@ from packaging.utils import canonicalize_name
 from envpack import platforms as _platforms
 from envpack import process
 from envpack.errors import NetworkError, Problem, SolveError
+from envpack.http_client import SECRET_PARTS, url_text
 from envpack.ledger import Action, Ledger
 from envpack.locking import stubs, wheels
 from envpack.locking.channels import expand, unset_variables
@@ -40,6 +41,7 @@ _UV_MINORS = (17, 28, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40)
 _UV_MACHINES = ("x86_64", "aarch64")
 # Unknown names and packages without wheels come one a run; this many are looked for.
 MAX_ROUNDS = 25
+_TOKEN = re.compile(r"/t/(?P<token>\$[^/]+)(?=/|\Z)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,7 @@ def solve(
         data = tomllib.loads((folder / "pylock.envpack.toml").read_text("utf-8"))
     _note_extras(said, requirements, ledger)
     _note_given(requirements, given, ledger)
-    return _chosen(data, given, aim)
+    return _chosen(data, given, aim, options)
 
 
 def attempt(requirements: Sequence[Requirement], options: PipOptions, aim: Target) -> tuple[bool, str]:
@@ -203,6 +205,9 @@ def _environment(options: PipOptions) -> dict[str, str]:
     argument it is not shown to other users, and it may hold a password by now.
     """
     environment = {**os.environ, "UV_PYTHON_DOWNLOADS": "never"}
+    for part in (found for url in _addresses(options) for found in SECRET_PARTS.findall(url)):
+        for name in unset_variables(f"://{part}", {}):  # uv fills these in as they are
+            environment[name] = url_text(os.environ[name])
     if options.index_url:
         environment["UV_DEFAULT_INDEX"] = expand(options.index_url)
     return environment
@@ -216,11 +221,14 @@ def _requirements_text(requirements: Sequence[Requirement], options: PipOptions)
     return "".join(f"{line}\n" for line in lines)
 
 
+def _addresses(options: PipOptions) -> list[str]:
+    return [url for url in (options.index_url, *options.extra_index_urls, *options.find_links) if url]
+
+
 def _check_variables(options: PipOptions) -> None:
-    urls = [url for url in (options.index_url, *options.extra_index_urls, *options.find_links) if url]
     problems = [
         Problem(f"the variable {name} in {url} is not set")
-        for url in urls
+        for url in _addresses(options)
         for name in unset_variables(url, os.environ)
     ]
     if problems:
@@ -231,7 +239,9 @@ def _check_variables(options: PipOptions) -> None:
         )
 
 
-def _chosen(data: Mapping[str, Any], given: Mapping[str, str], aim: Target) -> tuple[PipRecord, ...]:
+def _chosen(
+    data: Mapping[str, Any], given: Mapping[str, str], aim: Target, options: PipOptions
+) -> tuple[PipRecord, ...]:
     """The wheels of a parsed pylock.toml, without what conda gives; every package that has none is named."""
     tags = wheels.supported_tags(aim.python, aim.machine, aim.glibc_pair, aim.threaded)
     records, problems = [], []
@@ -255,7 +265,7 @@ def _chosen(data: Mapping[str, Any], given: Mapping[str, str], aim: Target) -> t
             PipRecord(
                 name=name,
                 version=package["version"],
-                url=_without_userinfo(url),
+                url=_without_secrets(url, options),
                 sha256=sha256,
                 size=wheel.get("size"),
                 timestamp=int(uploaded.timestamp()) if isinstance(uploaded, datetime.datetime) else None,
@@ -270,10 +280,16 @@ def _chosen(data: Mapping[str, Any], given: Mapping[str, str], aim: Target) -> t
     return tuple(sorted(records, key=lambda record: record.name))
 
 
-def _without_userinfo(url: str) -> str:
-    """``url`` without user name and password: a lock holds no secrets."""
+def _without_secrets(url: str, options: PipOptions) -> str:
+    """``url`` as a lock may have it: without user name and password, with tokens as the variables that
+    ``options`` name, which the download fills in again.
+    """
     parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="").geturl()
+    public = parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="").geturl()
+    for variable in (match["token"] for address in _addresses(options) for match in _TOKEN.finditer(address)):
+        for token in {expand(variable), url_text(expand(variable))} - {""}:
+            public = public.replace(f"/t/{token}/", f"/t/{variable}/")
+    return public
 
 
 def _note_given(requirements: Sequence[Requirement], given: Mapping[str, str], ledger: Ledger) -> None:

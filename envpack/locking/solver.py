@@ -85,7 +85,8 @@ class CondaSolver:
         self._requirements = requirements
         self._specs = _match_specs(requirements)
         named = [spec.channel.base_url for spec in self._specs if spec.channel is not None]
-        self._channels = list(_channels.urls([*channels, *named]))
+        self._named = (*channels, *named)
+        self._channels = list(_channels.urls(self._named))
         self._config = config
         self._cuda = cuda
         self._known: dict[str, set[str]] = {}
@@ -159,14 +160,15 @@ class CondaSolver:
             if "__glibc" not in (conflict.why or ""):
                 raise
             raise self._with_newer_glibc(platform, glibc, specs, conflict) from None
-        return tuple(sorted((record(r) for r in found), key=lambda r: r.name))
+        return tuple(sorted((_record(r, self._named) for r in found), key=lambda r: r.name))
 
     def _with_newer_glibc(
         self, platform: str, glibc: str, specs: Sequence[MatchSpec], conflict: SolveError
     ) -> SolveError | BaseImageError:
         """What to say of a ``conflict`` that involves glibc: is it the base image that is in the way?"""
         try:
-            found = [record(r) for r in _run(self._solve(platform, _ANY_GLIBC, specs, SOLVE_SECONDS))]
+            answer = _run(self._solve(platform, _ANY_GLIBC, specs, SOLVE_SECONDS))
+            found = [_record(r, self._named) for r in answer]
         except SolveError:
             return conflict
         version, name = max((needed, r.name) for r in found if (needed := glibc_needed(r)) is not None)
@@ -324,13 +326,12 @@ def _subdir(platform: str) -> Any:
     return Subdir(platform)
 
 
-def record(record: RepoDataRecord) -> CondaRecord:
-    """A package of rattler's as this program sees it."""
+def _record(record: RepoDataRecord, channels: Sequence[str]) -> CondaRecord:
     return CondaRecord(
         name=record.name.normalized,
         version=str(record.version),
         build=str(record.build),
-        url=record.url,
+        url=_channels.in_variables(record.url, channels),
         md5=record.md5.hex() if record.md5 else None,
         sha256=record.sha256.hex() if record.sha256 else None,
         size=record.size,

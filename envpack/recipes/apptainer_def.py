@@ -31,6 +31,9 @@ if ! command -v curl > /dev/null; then
     fi
 fi"""
 
+# Apptainer's own is 002, whatever the user's is: files would be writable for a group.
+_UMASK = "    umask 022\n"
+
 
 def render(recipe: Recipe, packages: Sequence[LockedPackage]) -> str:
     """The definition file of an image of ``recipe`` that holds ``packages``.
@@ -56,7 +59,7 @@ def render(recipe: Recipe, packages: Sequence[LockedPackage]) -> str:
 %files
 {copied}
 %post
-{"".join(_commands(step) for step in _steps(recipe, packages))}
+{_UMASK}{"".join(_commands(step) for step in _steps(recipe, packages))}
 {_comment("Stage 2 is the image: the base, the environment, and how to use it.")}\
 {_from(stages.runtime)}Stage: final
 
@@ -90,7 +93,7 @@ def _added(recipe: Recipe) -> str:
         files |= {name: f"{installation.FOLDER}/{name}" for name, there in needed.items() if there}
         steps.append(installation.clean())
     text = f"%files\n{_lines(files)}\n" if files else ""
-    return text + (f"%post\n{''.join(map(_commands, steps))}\n" if steps else "")
+    return text + (f"%post\n{_UMASK}{''.join(map(_commands, steps))}\n" if steps else "")
 
 
 def _lines(files: Mapping[str, str]) -> str:

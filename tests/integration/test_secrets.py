@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import os
-import stat
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,56 +13,18 @@ from envpack.entry import Kind
 from envpack.formats import sif
 from envpack.formats.squashfs.reader import Squashfs
 from tests.conftest import Served
-from tests.integration.commands import Done, envpack, failed
+from tests.integration.commands import envpack, failed
+from tests.integration.private import BASIC, SECRET, USER, no_secret
+from tests.integration.private import folder as private_folder
 from tests.standins import scripted
 from tests.standins.scripted import Asked, Reply, Scripted
-
-USER, SECRET = "somebody-private", "s3cr3t-Pa55-w0rd"
-BASIC = base64.b64encode(f"{USER}:{SECRET}".encode()).decode()
 
 
 @pytest.fixture
 def private(channel: Served) -> Iterator[Scripted]:
-    """The channel stand-in behind a login (at /login) and behind a token in the path (at /t/TOKEN)."""
-
-    def reply(asked: Asked) -> Reply:
-        server.asked.append(asked)
-        path = asked.path.removeprefix("/login").removeprefix(f"/t/{SECRET}").removeprefix("/c")
-        if path == asked.path.removeprefix("/c") and "login" not in asked.path:
-            return Reply(401)
-        if asked.path.startswith("/login") and asked.headers.get("authorization") != f"Basic {BASIC}":
-            return Reply(401, b"", {"WWW-Authenticate": "Basic"})
-        file = channel.path / path.lstrip("/")
-        return scripted.file(file.read_bytes())(asked) if file.is_file() else Reply(404)
-
-    with scripted.serving() as server:
-        server.reply = reply  # type: ignore[method-assign]  # this one server
+    """The channel stand-in behind a login (at /login/c) and behind a token in the path (at /t/TOKEN/c)."""
+    with private_folder(channel.path) as server:
         yield server
-
-
-def everything(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """All that was written below ``folder``, and what is in the images."""
-    for path in folder.rglob("*"):
-        if not path.is_file():
-            continue
-        yield str(path), path.read_bytes()
-        if path.suffix == ".sif":
-            with path.open("rb") as file:
-                for entry in Squashfs(file, sif.read(path).partition().offset).entries():
-                    yield f"{path}:{entry.path}", entry.path.encode() + b"".join(entry.chunks)
-
-
-def no_secret(folder: Path, *runs: Done) -> None:
-    wanted = [SECRET.encode(), BASIC.encode()]
-    found = [name for name, data in everything(folder) if any(secret in data for secret in wanted)]
-    # What the solver keeps of a channel has its address: where nobody else can read it, as ~/.netrc is.
-    private = [
-        p for p in folder.rglob(f"repodata/*-{os.getuid()}") if stat.S_IMODE(p.stat().st_mode) == 0o700
-    ]
-    assert [name for name in found if not any(str(p) in name for p in private)] == []
-    for done in runs:
-        assert SECRET not in done.stdout + done.stderr
-        assert BASIC not in done.stdout + done.stderr
 
 
 CHANNELS = {

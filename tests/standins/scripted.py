@@ -115,12 +115,15 @@ def serving(context: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> I
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(reply.body)))
             self.end_headers()
-            for piece in _pieces(reply):
+            for piece in _pieces(reply) if self.command != "HEAD" else ():
                 self.wfile.write(piece)
             if reply.cut is not None:
                 self.wfile.flush()
                 self.close_connection = True
                 self.connection.shutdown(socket.SHUT_RDWR)
+
+        def do_HEAD(self) -> None:
+            self.answer()
 
         def do_GET(self) -> None:
             self.answer()

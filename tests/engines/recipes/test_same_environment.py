@@ -20,7 +20,6 @@ OCI archive is equal, and what built recipes differ in is this:
   compile everything, so that tracebacks name sources where they are, and the native engine keeps code that
   packages ship, which names them where they were built. How often marshal refers to a shared string instead
   of repeating it depends on what the interpreter had compiled before.
-- Apptainer builds with umask 002: what is made in its build may be written by root's group.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.util import source_hash
 from pathlib import Path
 
@@ -171,17 +170,7 @@ def test_apptainer(
 ) -> None:
     expected = of_sif(native(family, content, "sif"))
     found = of_sif(apptainer_image(family, content))
-    assert list(differences(expected, without_umask(found, expected), project(family, content))) == []
-
-
-def without_umask(found: Tree, expected: Tree) -> Tree:
-    """With the modes of ``expected`` where group's right to write is all that differs."""
-    return {
-        path: replace(node, mode=expected[path].mode)
-        if path in expected and node.mode == expected[path].mode | 0o020
-        else node
-        for path, node in found.items()
-    }
+    assert list(differences(expected, found, project(family, content))) == []
 
 
 def differences(expected: Tree, found: Tree, project: Project) -> Iterator[str]:
