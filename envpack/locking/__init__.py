@@ -77,7 +77,7 @@ def solve(
     wheels_of: dict[str, tuple[PipRecord, ...]] = dict.fromkeys(wanted, ())
     answers: list[Answer] = []
     as_written = arrange.written(spec)
-    spec, driver = arrange.arrange(
+    spec, driver, read = arrange.arrange(
         spec, platforms=wanted, glibc=versions, config=config, ledger=ledger, progress=progress,
         solver=solver, prefer=prefer, gpu=cuda,
     )  # fmt: skip
@@ -92,7 +92,7 @@ def solve(
         with _temporary_files():
             conda_lock.check(spec, wanted)
         pinned = replace(spec, conda=pins.apply(spec, pin, ledger))
-        ask = _conda_solver(pinned, wanted, config, ledger, progress, solver, driver, seconds)
+        ask = _conda_solver(pinned, wanted, config, ledger, progress, solver, driver, seconds, read)
 
     def conda(platform: str) -> tuple[CondaRecord, ...]:
         with progress.step(f"Solving conda packages for {platform}"):
@@ -194,14 +194,17 @@ def _conda_solver(
     program: Path | None,
     cuda: str | None,
     seconds: float,
+    read: CondaSolver | None,
 ) -> Callable[[str, str], Answer]:
-    """What gives the conda packages for a platform and a glibc: ``program``, or the solver in here."""
+    """What gives the conda packages for a platform and a glibc: ``program``, or the solver in here, which
+    uses what another has ``read`` of the channels.
+    """
     asked = conda_lock.requirements(spec)
     if program is not None:
         external = ExternalSolver(program, spec.channels, asked, config, cuda=cuda)
         return lambda platform, glibc: Answer(external.solve(platform, glibc))
-    embedded = CondaSolver(spec.channels, asked, config, cuda=cuda)
-    with progress.step("Reading the channels"):
+    embedded = CondaSolver(spec.channels, asked, config, cuda=cuda, like=read)
+    with progress.step("Looking for the names"):
         there = elsewhere.with_names(spec, asked, platforms, embedded, ledger)
 
     def ask(platform: str, glibc: str) -> Answer:

@@ -33,8 +33,9 @@ def arrange(
     solver: Path | None,
     prefer: Prefer | None,
     gpu: str | None,
-) -> tuple[EnvSpec, str | None]:
-    """What to solve, and the CUDA version of the target's driver (``None``: it has no GPU).
+) -> tuple[EnvSpec, str | None, CondaSolver | None]:
+    """What to solve, the CUDA version of the target's driver (``None``: it has no GPU), and the solver that
+    has read the channels, if one had to.
 
     Every package is asked of conda or of pip, python is chosen for a list of pip's alone, and a wish for CUDA
     is settled: all said in ``ledger``. ``solver``, another program, is not asked which names there are.
@@ -42,10 +43,10 @@ def arrange(
     """
     first = platforms[0]
     spec = python_guess.settle(spec, platform=first, glibc=glibc[first], ledger=ledger)
-    names = None
+    names = channels = None
     if solver is None and spec.conda:
         with progress.step("Reading the channels"):
-            channels = CondaSolver(spec.channels, (), config)
+            channels = CondaSolver(spec.channels, spec.conda, config)
             names = set().union(*(channels.names(platform) for platform in platforms))
     spec = preference.settle(
         spec,
@@ -54,4 +55,4 @@ def arrange(
         on_index=python_guess.on_index(spec.pip_options, platform=first, glibc=glibc[first]),
         ledger=ledger,
     )
-    return cuda.settle(spec, gpu, ledger)
+    return (*cuda.settle(spec, gpu, ledger), channels)

@@ -75,10 +75,12 @@ class CondaSolver:
         config: Config,
         *,
         cuda: str | None = None,
+        like: CondaSolver | None = None,
     ) -> None:
         """``channels`` as the user names them, in order of priority; ``requirements`` are match specs.
 
         ``cuda`` is the CUDA version (``12.4``) that the driver of the target offers, if it has a GPU.
+        ``like`` is a solver with the same channels and configuration, whose repodata is used.
 
         Raises :class:`SolveError` for a match spec that cannot be read or a variable that is not set.
         """
@@ -91,7 +93,9 @@ class CondaSolver:
         self._cuda = cuda
         self._known: dict[str, set[str]] = {}
         secret = any(_channels.expand(channel) != channel for channel in channels)
-        self._gateway = _gateway(config, secret=secret)
+        self._gateway: Gateway = like._gateway if like else _gateway(config, secret=secret)
+        if like and like._channels == self._channels:
+            self._known = like._known
 
     def check_names(
         self, platforms: Sequence[str], requirements: Sequence[Requirement] | None = None
