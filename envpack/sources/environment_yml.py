@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, Any
 from envpack.errors import Location, Problem, SourceError
 from envpack.ledger import Action, Ledger
 from envpack.platforms import PLATFORMS
-from envpack.sources import exporting_system, foreign_lines, match_specs, origin, selectors
+from envpack.sources import exporting_system, match_specs, origin, selectors
 from envpack.sources.match_specs import AS_IT_IS, MatchSpecLine
 from envpack.sources.requirement_line import shown as shown_line
 from envpack.sources.requirements import PipLines, read_lines, settle
-from envpack.sources.text import MAX_LIST_BYTES, too_long
 from envpack.sources.urls import channel_problem, is_local, without_secrets
+from envpack.sources.yaml_document import Document, root_of
 from envpack.spec import EnvSpec, valid_name
-from envpack.yaml_nodes import at, compose, is_null, scalar
+from envpack.yaml_nodes import is_null, scalar
 
 if TYPE_CHECKING:
-    from ruamel.yaml.nodes import Node
+    pass
 
 DEFAULT_CHANNEL = "conda-forge"
 MIN_EXPORTED = 5
@@ -79,20 +79,19 @@ def read(
     return _Reader(shown, directory, ledger).read(text, path, name, folder)
 
 
-class _Reader:
-    """One reading of one file; collects problems so that all are told at once."""
+class _Reader(Document):
+    """One reading of one file."""
 
     def __init__(self, shown: str, directory: Path, ledger: Ledger) -> None:
-        self.shown = shown
+        super().__init__(shown)
         self.ledger = ledger
-        self.problems: list[Problem] = []
         self.conda: list[MatchSpecLine] = []
         self.pip = PipLines(ledger, directory)
         self.lines: list[str] = []
 
     def read(self, text: str, path: Path | None, name: str | None, folder: str) -> EnvSpec:
         self.lines = text.split("\n")
-        root = self._entries(_root(text, self.shown))
+        root = self.entries(root_of(text, self.shown))
         found = self._name(root.get("name"), name, folder)
         channels = self._channels(root.get("channels"))
         self._dependencies(root.get("dependencies"))
@@ -213,48 +212,6 @@ class _Reader:
             self.ledger.add(Action.GUESSED, f"# [{condition}]", reason, where=self.at(node), remedy=remedy)
         return holds is not False
 
-    def at(self, node: Node) -> Location:
-        """Where ``node`` begins."""
-        return at(node, self.shown)
-
-    def wrong(self, node: Node, what: str, hint: str | None = None, why: str | None = None) -> None:
-        """Record a problem at ``node``."""
-        self.problems.append(Problem(what, self.at(node), why, hint))
-
-    def _entries(self, node: Any) -> dict[str, Any]:
-        """A mapping node as a dict of its value nodes; keys twice are problems, as they are for conda."""
-        entries: dict[str, Any] = {}
-        for key, value in node.value:
-            text = scalar(key)
-            if text is None:
-                self.wrong(key, "a key is not a text")
-            elif text in entries:
-                self.wrong(key, f"{text} is written twice", "Join the two.")
-            else:
-                entries[text] = value
-        return entries
-
-    def _list(self, node: Any, what: str) -> list[Any]:
-        """The items of a sequence node, none for an absent or empty value."""
-        if isinstance(node, list):
-            return node
-        if node is None or is_null(node):
-            return []
-        if node.id != "sequence":
-            self.wrong(node, f"{what} is not a list", "Write one item a line, each after a dash.")
-            return []
-        return [item for item in node.value if not is_null(item)]
-
-    def _texts(self, node: Any, what: str) -> list[tuple[str, Any]]:
-        texts = []
-        for item in self._list(node, what):
-            text = scalar(item)
-            if text is None:
-                self.wrong(item, f"an item of {what} is not a text")
-            elif text.strip():
-                texts.append((text.strip(), item))
-        return texts
-
     def _name(self, node: Any, chosen: str | None, folder: str) -> str:
         text = None if node is None or is_null(node) else scalar(node)
         if chosen is not None:
@@ -290,7 +247,7 @@ class _Reader:
     def _channels(self, node: Any) -> tuple[str, ...]:
         channels: list[str] = []
         before = len(self.problems)
-        for text, item in self._texts(node, "channels"):
+        for text, item in self.texts(node, "channels"):
             shown = f"channel {without_secrets(text)}"
             if not self._applies(item, shown):
                 continue
@@ -321,7 +278,7 @@ class _Reader:
         return tuple(channels)
 
     def _dependencies(self, node: Any) -> None:
-        for item in self._list(node, "dependencies"):
+        for item in self.list_of(node, "dependencies"):
             if item.id == "mapping":
                 self._section(item)
                 continue
@@ -337,16 +294,16 @@ class _Reader:
             self.conda.append(found)
 
     def _section(self, node: Any) -> None:
-        for key, value in self._entries(node).items():
+        for key, value in self.entries(node).items():
             condition = selectors.of_key(key)
             if key == "pip":
                 self._pip(node, value)
             elif condition:
-                for text, item in self._texts([value] if value.id == "scalar" else value, key):
+                for text, item in self.texts([value] if value.id == "scalar" else value, key):
                     if self._holds(condition, item, text):
                         self._match_spec(text, item)
             elif value.id == "sequence":
-                for text, item in self._texts(value, f"the section {key}"):
+                for text, item in self.texts(value, f"the section {key}"):
                     why = f"it is of {key}, and the image is made of packages of conda's and pip's"
                     remedy = "Name a conda package for it, or install it by a command: post in envpack.toml."
                     self.ledger.add(
@@ -361,7 +318,7 @@ class _Reader:
         condition = selectors.of_line(self.lines[node.start_mark.line])
         whole = condition is None or self._holds(condition, node, "pip:")
         lines = []
-        for text, item in self._texts(value, "the pip section"):
+        for text, item in self.texts(value, "the pip section"):
             if not whole:
                 self.ledger.add(
                     Action.DROPPED, shown_line(text), "its section is not for Linux", where=self.at(item)
@@ -372,7 +329,7 @@ class _Reader:
 
     def _variables(self, node: Any) -> dict[str, str]:
         variables = {}
-        for name, value, where in self._mapping(node, "variables"):
+        for name, value, where in self.mapping(node, "variables"):
             text = "" if is_null(value) else scalar(value)
             if not _VARIABLE.match(name):
                 self.wrong(value, f"{name!r} cannot be an environment variable")
@@ -385,7 +342,7 @@ class _Reader:
 
     def _devenv_variables(self, node: Any, variables: dict[str, str]) -> None:
         """conda-devenv's ``environment``: texts are variables, unless a shell has to work them out."""
-        for name, value, where in self._mapping(node, "environment"):
+        for name, value, where in self.mapping(node, "environment"):
             text = "" if is_null(value) else scalar(value)
             if text is None or "$" in text or not _VARIABLE.match(name):
                 why = "conda-devenv works its value out when the environment is activated"
@@ -399,22 +356,9 @@ class _Reader:
                 variables[name] = text
                 self.ledger.add(Action.TRANSLATED, f"environment {name}", "a variable", where=where)
 
-    def _mapping(self, node: Any, what: str) -> list[tuple[str, Any, Location]]:
-        """Names, values and places; an empty value is where its name is."""
-        if node is None or is_null(node):
-            return []
-        if node.id != "mapping":
-            self.wrong(node, f"{what} is not a mapping", "Write NAME: value, one a line.")
-            return []
-        keys = {scalar(key): key for key, _ in node.value if key.id == "scalar"}
-        return [
-            (name, value, self.at(keys[name] if is_null(value) else value))
-            for name, value in self._entries(node).items()
-        ]
-
     def _platforms(self, node: Any) -> tuple[str, ...]:
         platforms: list[str] = []
-        for text, item in self._texts(node, "platforms"):
+        for text, item in self.texts(node, "platforms"):
             if text in PLATFORMS:
                 self._kept(item, f"platform {text}")
                 platforms += [text] if text not in platforms else []
@@ -423,35 +367,3 @@ class _Reader:
                     Action.DROPPED, f"platform {text}", "images are made for Linux", where=self.at(item)
                 )
         return tuple(platforms)
-
-
-def _root(text: str, shown: str) -> Any:
-    """The root mapping node of YAML ``text``; :class:`SourceError` with line and column otherwise."""
-    if len(text) > MAX_LIST_BYTES:
-        raise too_long(shown, MAX_LIST_BYTES)
-    if foreign := foreign_lines.problems(text, shown):
-        raise SourceError(
-            f"{shown} cannot be used as it is",
-            problems=foreign,
-            hint="Change these places, then run the same command again.",
-        )
-    try:
-        root = compose(text, shown, SourceError) if text.strip() else None
-    except SourceError as error:
-        if (row := foreign_lines.pasted_list(text)) is None:
-            raise
-        raise SourceError(
-            "rows of conda list in an environment file",
-            where=Location(shown, row),
-            why=f"{error.what} at {error.where}",
-            hint="Keep one of the two: the output of conda list is a source of its own.",
-        ) from None
-    if root is None or is_null(root):
-        raise SourceError(f"{shown} is empty", hint="List packages under the key dependencies.")
-    if root.id != "mapping":
-        raise SourceError(
-            "not an environment file: it does not consist of keys and values",
-            where=at(root, shown),
-            hint="An environment file has the keys name:, channels: and dependencies:.",
-        )
-    return root
