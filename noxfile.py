@@ -70,7 +70,7 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def benchmarks(session: nox.Session) -> None:
-    """Time, memory and size of a build, and what reading sources takes (arguments: see ``benchmarks/run.py``)."""
+    """What a build and reading sources take: time, memory, size (arguments: see ``benchmarks/run.py``)."""
     session.install("-e", ".", *needs("standins"))
     session.run("python", "-m", "benchmarks.run", *session.posargs)
     session.run("python", "-m", "benchmarks.reading")

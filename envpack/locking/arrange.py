@@ -42,12 +42,14 @@ def arrange(
     Raises :class:`NetworkError`, and :class:`UsageError` for a ``gpu`` that is no CUDA version.
     """
     first = platforms[0]
-    spec = python_guess.settle(spec, platform=first, glibc=glibc[first], ledger=ledger)
     names = channels = None
+    pythons: Sequence[str] = python_guess.PYTHONS
     if solver is None and spec.conda:
         with progress.step("Reading the channels"):
             channels = CondaSolver(spec.channels, spec.conda, config)
             names = set().union(*(channels.names(platform) for platform in platforms))
+            pythons = _pythons(channels, first)
+    spec = python_guess.settle(spec, platform=first, glibc=glibc[first], ledger=ledger, pythons=pythons)
     spec = preference.settle(
         spec,
         prefer=prefer,
@@ -56,3 +58,9 @@ def arrange(
         ledger=ledger,
     )
     return (*cuda.settle(spec, gpu, ledger), channels)
+
+
+def _pythons(channels: CondaSolver, platform: str) -> tuple[str, ...]:
+    """Of the pythons that may be guessed those that the channels have."""
+    there = {".".join(str(r.version).split(".")[:2]) for r in channels.candidates(platform, ["python"])}
+    return tuple(python for python in python_guess.PYTHONS if python in there)

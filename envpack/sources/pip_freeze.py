@@ -70,7 +70,7 @@ def read(
         ledger.add(
             Action.GUESSED,
             "python",
-            "a list for pip does not say its python version: the newest is taken",
+            "a list for pip does not say its python version: the newest that fits is taken",
             remedy="Give the version with --python.",
         )
     own = [] if on_system or asks_python else [Requirement(f"python ={python}" if python else "python")]

@@ -102,7 +102,7 @@ def _python(manifest: Manifest, project: Mapping[str, Any], chosen: str | None) 
             manifest.ledger.add(
                 Action.GUESSED,
                 "python",
-                "the project does not say its python version: the newest is taken",
+                "the project does not say its python version: the newest that fits is taken",
                 where=Location(manifest.shown),
                 remedy="Give the version with --python.",
             )
