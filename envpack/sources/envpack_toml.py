@@ -29,7 +29,7 @@ from envpack.image import Digest, parse_reference
 from envpack.image_settings import CopiedPath, ImageSettings
 from envpack.ledger import Action, Ledger
 from envpack.sources.text import read_text
-from envpack.sources.toml_text import line_of, parsed
+from envpack.sources.toml_text import Lines, parsed
 
 FILENAME = "envpack.toml"
 _PYPROJECT = "pyproject.toml"
@@ -56,7 +56,7 @@ def read(directory: Path, digest: Callable[[Path, str], Digest], ledger: Ledger)
     pyproject = _pyproject(directory)
     if (directory / FILENAME).exists():
         if pyproject is not None:
-            line = line_of(read_text(directory / _PYPROJECT, _PYPROJECT), ("tool", "envpack"))
+            line = Lines(read_text(directory / _PYPROJECT, _PYPROJECT)).of(("tool", "envpack"))
             ledger.add(
                 Action.DROPPED,
                 f"[tool.envpack] of {_PYPROJECT}",
@@ -177,5 +177,5 @@ class _Reader:
         return ""
 
     def _wrong(self, key: tuple[str, ...], what: str, why: str | None = None) -> None:
-        where = Location(self._shown, line_of(self._text, (*self._above, *key)))
+        where = Location(self._shown, Lines(self._text).of((*self._above, *key)))
         self._problems.append(Problem(what, where, why.rstrip(".") if why else None))

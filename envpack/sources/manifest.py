@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,11 @@ from typing import Any
 from envpack.errors import Location, Problem, SourceError
 from envpack.ledger import Action, Ledger
 from envpack.sources.requirements import PipLines, read_lines, settle
-from envpack.sources.toml_text import line_of
+from envpack.sources.toml_text import Lines
 from envpack.spec import EnvSpec, Requirement, valid_name
 
 DEFAULT_CHANNEL = "conda-forge"
+_LONGEST_COMMENT = 50  # lines between two items of a list
 Key = tuple[str, ...]
 
 
@@ -32,14 +33,16 @@ class Manifest:
     variables: dict[str, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     lines: PipLines = field(init=False)
+    _lines: Lines = field(init=False)
 
     def __post_init__(self) -> None:
         """Lines for pip are read by pip's reader."""
+        self._lines = Lines(self.text)
         self.lines = PipLines(self.ledger, self.directory, problems=self.problems)
 
     def at(self, *key: str) -> Location:
         """Where ``key`` is written."""
-        return Location(self.shown, line_of(self.text, key))
+        return Location(self.shown, self._lines.of(key))
 
     def say(self, action: Action, key: Key, subject: str, reason: str, remedy: str | None = None) -> None:
         """Record what became of ``key``."""
@@ -76,15 +79,16 @@ class Manifest:
         self.wrong(key, f"{'.'.join(key)} is not a list of texts")
         return []
 
-    def line_with(self, key: Key, item: str) -> Location:
-        """Where ``item`` of the list ``key`` is written: a line of its own in it, if it has one."""
-        start = line_of(self.text, key)
+    def items(self, key: Key, texts: Sequence[str]) -> Iterator[tuple[str, Location]]:
+        """``texts`` of the list ``key`` with their places: lines of their own, if they have any."""
+        start = self._lines.of(key)
+        number = start or 1
         lines = self.text.split("\n")
-        for number in range(start or 1, len(lines) + 1):
-            line = lines[number - 1]
-            if item in line or item.replace('"', '\\"') in line:
-                return Location(self.shown, number)
-        return Location(self.shown, start)
+        for text in texts:
+            ahead = range(number, min(number + _LONGEST_COMMENT, len(lines) + 1))
+            found = next((n for n in ahead if text in lines[n - 1].replace('\\"', '"')), None)
+            number = found or number
+            yield text, Location(self.shown, found or start)
 
     def name(self, own: object, key: Key, chosen: str | None, folder: str) -> str:
         """The environment's name: ``chosen`` by the user, ``own`` of the file's ``key``, or ``folder``."""

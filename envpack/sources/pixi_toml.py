@@ -138,7 +138,7 @@ def _channels(manifest: Manifest, table: Mapping[str, Any], above: Key) -> None:
         channel = item.get("channel") if isinstance(item, dict) else item
         if not isinstance(channel, str):
             manifest.wrong(key, "a channel is not a text")
-        elif problem := channel_problem(channel, manifest.line_with(key, channel)):
+        elif problem := channel_problem(channel, manifest.at(*key)):
             manifest.problems.append(problem)
         else:
             names.append(channel)

@@ -74,8 +74,8 @@ def read(
         )
     if pixi:
         pixi_toml.add(manifest, pixi, ("tool", "pixi"), platforms)
-    for line in manifest.texts(project, ("project", "dependencies")):
-        read_lines(manifest.lines, [(line, manifest.line_with(("project", "dependencies"), line))])
+    key = ("project", "dependencies")
+    read_lines(manifest.lines, manifest.items(key, manifest.texts(project, key)))
     if not on_system:
         _python(manifest, project, python)
     _not_taken(manifest, data, project)

@@ -13,13 +13,15 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+MAX_DEPTH = 20
+_HEADER = re.compile(r"\s*\[\[?(.+?)\]\]?\s*(?:#.*)?$")
 _PLACE = re.compile(r"\(at line (\d+), column (\d+)\)")
 
 
 def parsed(text: str, shown: str) -> dict[str, Any]:
     """The values of ``text``, which errors call ``shown``. Raises :class:`SourceError` with the line."""
     try:
-        return tomllib.loads(text)
+        found = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         place = _PLACE.search(str(error))
         raise SourceError(
@@ -28,28 +30,38 @@ def parsed(text: str, shown: str) -> dict[str, Any]:
             why=str(error),
             hint='Settings look like name = "value", with quotes around texts.',
         ) from error
+    level: list[object] = [found]
+    for _ in range(MAX_DEPTH):
+        level = [child for table in level if isinstance(table, dict) for child in table.values()]
+    if level:
+        raise SourceError(
+            f"{shown} has tables in tables, more than {MAX_DEPTH}", hint="Name another file as the source."
+        )
+    return found
 
 
-def line_of(text: str, key: tuple[str, ...]) -> int | None:
-    """The line on which ``key`` is written, as files are usually laid out: ``[a.b]`` and then ``c = …``.
+class Lines:
+    """Where the keys of ``text`` are written, as files are usually laid out: ``[a.b]`` and then ``c = …``."""
 
-    For one that is written otherwise (inline, dotted), the line of the longest part of it that is found.
-    """
-    best: tuple[int, int | None] = (0, None)
-    table: tuple[str, ...] = ()
-    for number, line in enumerate(text.split("\n"), 1):
-        header = re.match(r"\s*\[\[?(.+?)\]\]?\s*(?:#.*)?$", line)
-        if header:
-            table = path = _parts(header[1])
-        else:
-            path = (*table, *_parts(line.partition("=")[0])) if "=" in line else ()
-        same = min(len(path), len(key))  # [a.b.c] is where b of a begins, too
-        if path[:same] == key[:same] and same > best[0]:
-            best = (same, number)
-    return best[1]
+    def __init__(self, text: str) -> None:
+        self._first: dict[tuple[str, ...], int] = {}
+        table: tuple[str, ...] = ()
+        for number, line in enumerate(text.split("\n"), 1):
+            header = _HEADER.match(line)
+            if header:
+                table = path = _parts(header[1])
+            else:
+                path = (*table, *_parts(line.partition("=")[0])) if "=" in line else ()
+            for length in range(1, len(path) + 1):  # [a.b.c] is where b of a begins, too
+                self._first.setdefault(path[:length], number)
+
+    def of(self, key: tuple[str, ...]) -> int | None:
+        """The line of ``key``; of one that is written otherwise, that of its longest part that is found."""
+        parts = (key[:length] for length in range(len(key), 0, -1))
+        return next((self._first[part] for part in parts if part in self._first), None)
 
 
 def _parts(dotted: str) -> tuple[str, ...]:
     """The parts of a TOML key."""
     found = re.findall(r'"((?:[^"\\]|\\.)*)"|\'([^\']*)\'|([A-Za-z0-9_-]+)', dotted)
-    return tuple(a or b or c for a, b, c in found)
+    return tuple(a or b or c for a, b, c in found[:MAX_DEPTH])

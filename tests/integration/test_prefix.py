@@ -82,6 +82,16 @@ def in_python(prefix: Path) -> dict[str, str]:
     return found
 
 
+def in_image(project: Path, name: str, config: Path) -> dict[str, str]:
+    """The same of the image that is built from the lock."""
+    envpack("build", name, config=config, cwd=project)
+    image = f"images/{name}.sif"
+    found: dict[str, str] = json.loads(
+        envpack("run", "-q", image, "-I", "-c", LISTING, config=config, cwd=project).stdout
+    )
+    return found
+
+
 def recorded(prefix: Path) -> dict[str, str]:
     """Version by name of conda's records."""
     records = [json.loads(path.read_bytes()) for path in (prefix / "conda-meta").glob("*.json")]
@@ -122,6 +132,7 @@ def test_the_lock_is_of_what_is_installed(
         "pip:rich",
     )
     assert "name: env" in done.stderr
+    assert in_image(project, "env", config_file) == there
     envpack("lock", str(prefix), "--check", config=config_file, cwd=project)
     pip(prefix, "uninstall", "-y", "mdurl")
     assert (
@@ -176,6 +187,10 @@ def test_a_virtual_environment(tmp_path: Path, config_file: Path) -> None:
     done = envpack("lock", "work", config=config_file, cwd=tmp_path)
     found = locked(tmp_path, "work")
     there = in_python(venv)
+    image = in_image(tmp_path, "work", config_file)
+    assert {name: image[name] for name in there if name != "pip"} == {
+        name: version for name, version in there.items() if name != "pip"
+    }
     assert there.pop("setuptools") == found["conda"]["setuptools"], "conda's pip needs it"
     del there["pip"]  # of any version, as is said
     assert "relaxed: work/lib" in done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -221,3 +222,19 @@ def test_projects_without_packages(tmp_path: Path) -> None:
     with pytest.raises(SourceError) as caught:
         spec_of(tmp_path, text, "pyproject.toml")
     assert [str(p.where) for p in caught.value.problems] == ["pyproject.toml:4"]
+
+
+@pytest.mark.parametrize("file", ["pixi.toml", "pyproject.toml"])
+def test_tables_without_end(tmp_path: Path, file: str) -> None:
+    with pytest.raises(SourceError, match="tables in tables"):
+        spec_of(tmp_path, f"[project]\n{'.'.join('a' * 30_000)} = 1\n", file)
+
+
+def test_many_lines_take_no_time(tmp_path: Path) -> None:
+    names = [f"p{number}" for number in range(3000)]
+    lines = "".join(f"[feature.x.dependencies.{name}]\n" for name in names)
+    start = time.monotonic()
+    spec_of(tmp_path, lines + "[dependencies]\na = '*'\n", "pixi.toml")
+    listed = "".join(f'    "{name}",\n' for name in names)
+    spec_of(tmp_path, f'[project]\nname = "x"\ndependencies = [\n{listed}]\n', "pyproject.toml")
+    assert time.monotonic() - start < 10, "looking through all lines for each of them takes minutes"
