@@ -14,12 +14,17 @@ else:
     import tomli as tomllib
 
 MAX_DEPTH = 20
+_MAX_DOTS = 500
 _HEADER = re.compile(r"\s*\[\[?(.+?)\]\]?\s*(?:#.*)?$")
 _PLACE = re.compile(r"\(at line (\d+), column (\d+)\)")
 
 
 def parsed(text: str, shown: str) -> dict[str, Any]:
     """The values of ``text``, which errors call ``shown``. Raises :class:`SourceError` with the line."""
+    # The parser takes minutes for the longest of keys.
+    words = re.split(r"[^\w.-]+", re.sub("[ \t\"']+", "", text))
+    if any(word.count(".") > _MAX_DOTS for word in words):
+        raise _too_deep(shown)
     try:
         found = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
@@ -34,10 +39,14 @@ def parsed(text: str, shown: str) -> dict[str, Any]:
     for _ in range(MAX_DEPTH):
         level = [child for table in level if isinstance(table, dict) for child in table.values()]
     if level:
-        raise SourceError(
-            f"{shown} has tables in tables, more than {MAX_DEPTH}", hint="Name another file as the source."
-        )
+        raise _too_deep(shown)
     return found
+
+
+def _too_deep(shown: str) -> SourceError:
+    return SourceError(
+        f"{shown} has tables in tables, more than {MAX_DEPTH}", hint="Name another file as the source."
+    )
 
 
 class Lines:
