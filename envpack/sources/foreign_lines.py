@@ -8,6 +8,7 @@ from envpack.errors import Location, Problem
 
 _CONFLICT = re.compile(r"(<<<<<<<|>>>>>>>)( |$)|(=======|\|\|\|\|\|\|\|)$")
 _TEMPLATE = re.compile(r"\{\{[^{}\n]{0,200}\}\}|\{%[^{}\n]{0,200}%\}")
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"|\'[^\']*\'')
 _LIST_ROW = re.compile(r"\S+ +v?\d\S* +\S*\d\S*( +\S+)?\s*$")
 _LIST_HEAD = re.compile(r"#\s*(packages in environment at |Name\s+Version\s+Build)")
 
@@ -22,13 +23,18 @@ def problems(text: str, shown: str) -> list[Problem]:
             what = f"{line.split(' ', 1)[0]} is the mark of a merge conflict"
             hint = "Choose between the two sides, and remove the marks."
             found.append(Problem(what, where, "the file was committed half merged", hint))
-        elif "{" in line and not line.lstrip().startswith("#") and _TEMPLATE.search(line):
-            template = _TEMPLATE.search(line)
-            assert template
+        elif template := _template(line):
             what = f"{template[0][:80]} is a template that is not filled in"
             hint = "Render the file first (conda devenv, cookiecutter, jinja), then lock the result."
             found.append(Problem(what, where, "its value is known only to the tool it was written for", hint))
     return found
+
+
+def _template(line: str) -> re.Match[str] | None:
+    """The first template of a line that is no comment; a quoted text may hold what looks like one."""
+    if "{" not in line or line.lstrip().startswith("#"):
+        return None
+    return _TEMPLATE.search(_QUOTED.sub("", line))
 
 
 def pasted_list(text: str) -> int | None:

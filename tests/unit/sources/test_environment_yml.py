@@ -430,6 +430,12 @@ def test_conflicts_and_templates_are_refused(tmp_path: Path, text: str, lines: l
     assert all(p.hint for p in error.problems)
 
 
+def test_quoted_braces_are_a_value(tmp_path: Path) -> None:
+    text = """name: x\nchannels: [c]\ndependencies: [a]\nvariables:\n  A: "{{ x }} \\" {% y %}"\n  B: '{{ z }}'\n"""
+    spec, _ = spec_of(text, tmp_path)
+    assert spec.variables == {"A": '{{ x }} " {% y %}', "B": "{{ z }}"}
+
+
 def test_a_yaml_head_over_rows_of_conda_list_is_refused(tmp_path: Path) -> None:
     text = "name: x\ndependencies:\n# packages in environment at /x:\nnumpy  1.2  py39_0\nzlib  1.2  h12_0\n"
     error = problems_of(text, tmp_path)
