@@ -431,7 +431,8 @@ def test_conflicts_and_templates_are_refused(tmp_path: Path, text: str, lines: l
 
 
 def test_quoted_braces_are_a_value(tmp_path: Path) -> None:
-    text = """name: x\nchannels: [c]\ndependencies: [a]\nvariables:\n  A: "{{ x }} \\" {% y %}"\n  B: '{{ z }}'\n"""
+    text = "name: x\nchannels: [c]\ndependencies: [a]\nvariables:\n"
+    text += """  A: "{{ x }} \\" {% y %}"\n  B: '{{ z }}'\n"""
     spec, _ = spec_of(text, tmp_path)
     assert spec.variables == {"A": '{{ x }} " {% y %}', "B": "{{ z }}"}
 
