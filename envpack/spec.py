@@ -24,11 +24,15 @@ class Requirement:
 
 @dataclass(frozen=True, slots=True)
 class PipOptions:
-    """Index options of a pip section. URLs may hold ``${VARIABLES}``, never secrets themselves."""
+    """Index options of a pip section. URLs may hold ``${VARIABLES}``, never secrets themselves.
+
+    ``pre``: versions before a release are as good as others.
+    """
 
     index_url: str | None = None
     extra_index_urls: tuple[str, ...] = ()
     find_links: tuple[str, ...] = ()
+    pre: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,6 +148,8 @@ def _specification(spec: EnvSpec, platforms: Sequence[str]) -> LockSpecification
 
     pip = spec.pip_options
     indexes = [url for url in (pip.index_url, *pip.extra_index_urls, *pip.find_links) if url]
+    # conda-lock has no word for it, and the hash has to tell.
+    indexes += ["--pre"] if pip.pre else []
     return LockSpecification(
         dependencies={platform: _dependencies(spec, platform) for platform in platforms},
         channels=[Channel.from_string(channel) for channel in spec.channels],

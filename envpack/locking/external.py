@@ -86,7 +86,11 @@ class ExternalSolver:
             return NetworkError(problem.what, why=problem.why, hint=problem.hint)
         if answer is None:
             return ProgramError(f"{self._program} gave no answer that can be read", why=why[-2000:] or None)
-        return SolveError(f"{self._program.name} finds no packages that fit together on {platform}", why=why)
+        return SolveError(
+            f"{self._program.name} finds no packages that fit together on {platform}",
+            why=why,
+            hint="Leave --solver away: what exact versions have to give way is found by envpack's own solver.",
+        )
 
 
 def _environment(platform: str, glibc: str, cache: Path, cuda: str | None) -> dict[str, str]:

@@ -192,6 +192,8 @@ def _command(folder: Path, aim: Target, options: PipOptions) -> list[str | Path]
     command += ["--python", sys.executable, "--python-version", aim.python]
     command += ["--python-platform", f"{aim.machine}-manylinux_2_{minor}"]
     command += ["--only-binary", ":all:", "--no-header", "--color", "never", "--no-progress"]
+    if options.pre:
+        command += ["--prerelease", "allow"]
     if options.extra_index_urls:
         # What the file's author had from pip: all indexes are equal, the best version wins.
         command += ["--index-strategy", "unsafe-best-match"]

@@ -42,7 +42,6 @@ _ALIASES = {
 }
 _WHEELS_ONLY = "only wheels with a recorded sha256 are taken into an image"
 _WITHOUT_MEANING = {
-    "--pre": "a pre-release is taken where a requirement names one: rich>=14.0rc1",
     "--trusted-host": "certificates are checked always",
     "--require-hashes": "the lock records the sha256 of every file",
     "--hash": "the lock records the sha256 of every file",
@@ -64,6 +63,7 @@ class PipLines:
     index_url: str | None = None
     extra_index_urls: list[str] = field(default_factory=list)
     find_links: list[str] = field(default_factory=list)
+    pre: bool = False
     problems: list[Problem] = field(default_factory=list)
     sources: list[Path] = field(default_factory=list)
     evidence: list[str] = field(default_factory=list)
@@ -74,7 +74,7 @@ class PipLines:
     @property
     def options(self) -> PipOptions:
         """The index options found."""
-        return PipOptions(self.index_url, tuple(self.extra_index_urls), tuple(self.find_links))
+        return PipOptions(self.index_url, tuple(self.extra_index_urls), tuple(self.find_links), self.pre)
 
 
 def read_lines(into: PipLines, lines: Iterable[tuple[str, Location]], *, constraints: bool = False) -> None:
@@ -123,7 +123,7 @@ def read_file(into: PipLines, path: Path, shown: str, *, constraints: bool = Fal
 
 def settle(into: PipLines) -> None:
     """Decide what needs all lines: local versions (is an index named?) and constraints (is it asked for?)."""
-    elsewhere = into.options != PipOptions()
+    elsewhere = into.options != PipOptions(pre=into.pre)
     for position, line, read in into._locals:
         requirement = into.requirements[position]
         if elsewhere and read.local:
@@ -234,6 +234,9 @@ def _option(into: PipLines, line: str, where: Location) -> None:
         else:
             read = requirement_line.elsewhere(value)
         _needs_you(into, f"-e {value}", read.reason, read.remedy or "", where)
+    elif name == "--pre":
+        into.pre = True
+        into.ledger.add(Action.KEPT, name, "versions before a release are taken, too", where=where)
     elif name == "--no-index":
         reason = "pip's index is asked, too: a lock names where a file can be had"
         into.ledger.add(Action.RELAXED, name, reason, where=where)

@@ -19,7 +19,7 @@ from envpack.errors import SolveError
 from envpack.ledger import Ledger
 from envpack.locking import conda_lock
 from envpack.locking.solver import CondaRecord
-from envpack.spec import EnvSpec, Requirement
+from envpack.spec import EnvSpec, PipOptions, Requirement
 
 
 def record(name: str, *depends: str, md5: str | None = "0" * 32) -> CondaRecord:
@@ -88,9 +88,10 @@ def test_the_hash_follows_everything_that_is_asked() -> None:
         EnvSpec("x", ("c",), (Requirement("a=1"),), base.pip),
         EnvSpec("x", ("c",), base.conda, (Requirement("b==1"),)),
         EnvSpec("x", ("c",), base.conda),
+        EnvSpec("x", ("c",), base.conda, base.pip, PipOptions(pre=True)),
     ]
     hashes = {conda_lock.content_hash(spec, ["linux-64"])["linux-64"] for spec in [base, *others]}
-    assert len(hashes) == 5
+    assert len(hashes) == 6
 
 
 def test_nothing_is_left_in_the_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -117,6 +117,8 @@ def test_answers_that_are_none(
     with pytest.raises(error) as caught:
         solver(path, config).solve("linux-64", "2.31")
     assert text in str(caught.value)
+    if error is SolveError:
+        assert "Leave --solver away" in (caught.value.hint or "")
 
 
 def test_a_program_that_is_not_there(tmp_path: Path, config: Config) -> None:

@@ -113,6 +113,13 @@ def test_extra_indexes_are_equal_as_for_pip(index: Index) -> None:
     assert [r.version for r in found] == ["1.5", "2.0"]
 
 
+def test_versions_before_a_release_where_they_are_allowed(index: Index) -> None:
+    index.add("a", "1.0")
+    index.add("a", "2.0rc1")
+    assert [r.version for r in solved("a>=1")] == ["1.0"]
+    assert [r.version for r in solved("a>=1", options=PipOptions(pre=True))] == ["2.0rc1"]
+
+
 def test_an_index_of_the_file_replaces_the_default(index: Index) -> None:
     own = Index()
     index.add("a", "2.0")

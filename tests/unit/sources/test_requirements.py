@@ -74,7 +74,7 @@ def test_an_index_with_a_password_is_refused_and_not_shown() -> None:
     assert "hunter2" not in str(found.problems)
 
 
-@pytest.mark.parametrize("option", ["--pre", "--trusted-host host", "--no-binary :all:", "--upgrade", "-U"])
+@pytest.mark.parametrize("option", ["--trusted-host host", "--no-binary :all:", "--upgrade", "-U"])
 def test_options_without_meaning_here_are_dropped_and_said(option: str) -> None:
     found = lines_of(option)
     assert [(f.action, f.subject) for f in found.ledger] == [(Action.DROPPED, option.split(maxsplit=1)[0])]
@@ -176,7 +176,14 @@ def test_several_options_on_one_line() -> None:
     found = lines_of("rich --extra-index-url https://a/ --trusted-host a\n-i https://b/ --pre\n")
     assert found.options.extra_index_urls == ("https://a/",)
     assert found.options.index_url == "https://b/"
-    assert changes(found) == [(Action.DROPPED, "--trusted-host"), (Action.DROPPED, "--pre")]
+    assert changes(found) == [(Action.DROPPED, "--trusted-host")]
+    assert found.options.pre
+    assert not lines_of("rich\n").options.pre
+
+
+def test_pre_names_no_index() -> None:
+    found = lines_of("--pre\ntorch==2.1.0+cu121\n")
+    assert [r.text for r in found.requirements] == ["torch==2.1.0"]
 
 
 def test_constraints_narrow_what_is_asked_for(tmp_path: Path) -> None:
