@@ -13,7 +13,7 @@ ORDERED = [
 ]  # fmt: skip
 # Above them whole layers: a unit imports lower layers and itself, never a sibling.
 LAYERS = [
-    {"sources", "locking", "bases", "recipes", "content", "formats"},
+    {"sources", "locking", "bases", "recipes", "content", "formats", "namespace"},
     {"engines"},
     {"run", "verify", "report", "footprint", "ship"},
     {"pipeline"},

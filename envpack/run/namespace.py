@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import grp
 import json
 import os
 import pwd
 import stat
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +16,7 @@ from typing import Any
 from envpack import process
 from envpack.cache import Cache
 from envpack.errors import EngineError, OutputError
+from envpack.namespace import program
 from envpack.progress import Progress
 from envpack.recipes import quoting
 from envpack.recipes.activation import DEFAULT_PATH
@@ -26,7 +24,6 @@ from envpack.recipes.validation import SHELL_NAME
 from envpack.run.image_file import ImageFile
 from envpack.run.unpacked import unpack
 
-_ENTER = Path(__file__).with_name("enter.py")
 _ACTIVATE_AND_RUN = """\
 for script in /.singularity.d/env/*.sh; do
     if [ -f "$script" ]; then
@@ -61,7 +58,7 @@ class Bind:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What ``enter.py`` does, in the words of ``plan.json``.
+    """What :mod:`envpack.namespace.enter` does, in the words of ``plan.json``.
 
     The image is mounted by the command ``squashfuse`` (to which the mount point is added), or lies in the
     folder ``unpacked``. ``accounts`` are lines to add to the image's ``passwd`` and ``group``. The first of
@@ -90,7 +87,7 @@ def run_in_namespace(
     :class:`OutputError` when TMPDIR cannot be used.
     """
     with Cache(_temporary_root()).temporary() as folder:
-        squashfuse = _squashfuse(image)
+        squashfuse = program.squashfuse(image.path, image.offset)
         if squashfuse:
             progress.note(f"running {image.path.name} in a user namespace, mounted by {squashfuse[0]}")
             code, failed = _enter(folder / "mounted", _plan(squashfuse, "", arguments, binds))
@@ -133,21 +130,13 @@ def split_environment(environ: Mapping[str, str]) -> tuple[dict[str, str], dict[
 
 
 def _enter(folder: Path, plan: Plan) -> tuple[int, dict[str, Any] | None]:
-    """Run ``enter.py``; gives the exit code, and what went wrong if the program did not start."""
+    """Run the program; gives the exit code, and what went wrong if the image's own did not start."""
     folder.mkdir()
     (folder / "plan.json").write_text(json.dumps(asdict(plan)), "utf-8")
-    code = process.hand_over([sys.executable, "-I", "-S", _ENTER, folder])
+    code = process.hand_over(program.command("enter", folder))
     report = folder / "error.json"
     text = report.read_text("utf-8") if report.exists() else ""
     return code, json.loads(text) if text else None
-
-
-def _squashfuse(image: ImageFile) -> tuple[str, ...]:
-    """The command that mounts ``image``, or nothing where FUSE or the program is missing."""
-    program = process.find("squashfuse_ll") or process.find("squashfuse")
-    if program is None or not os.access("/dev/fuse", os.R_OK | os.W_OK):
-        return ()
-    return (str(program.absolute()), "-f", "-o", f"ro,offset={image.offset}", str(image.path))
 
 
 def _plan(
@@ -214,35 +203,7 @@ def _temporary_root() -> Path:
     return root
 
 
-_SWITCHES = (
-    ("/proc/sys/user/max_user_namespaces", "0", "user.max_user_namespaces=15000"),
-    ("/proc/sys/kernel/unprivileged_userns_clone", "0", "kernel.unprivileged_userns_clone=1"),
-    (
-        "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
-        "1",
-        "kernel.apparmor_restrict_unprivileged_userns=0",
-    ),
-)
-"""Settings that keep ordinary users from making namespaces: file, the value that does, what undoes it."""
-
-
 def _cannot_run(image: ImageFile, failed: Mapping[str, Any]) -> EngineError:
-    """The error for a step of ``enter.py`` that failed."""
+    """The error for a step of the program that failed."""
     what = f"cannot run {image.path.name} without a container runtime"
-    why = f"{failed['step']}: {failed['text']}"
-    if failed["errno"] not in (errno.EPERM, errno.EACCES, errno.ENOSPC, errno.EINVAL, errno.ENOSYS):
-        return EngineError(what, why=why)
-    for path, value, remedy in _SWITCHES:
-        with suppress(OSError):
-            if Path(path).read_text().strip() == value:
-                return EngineError(
-                    what,
-                    why=f"{why}\n{path} is {value}: users may not make namespaces on this machine",
-                    hint=f"Install Apptainer, or ask the administrator for `sysctl {remedy}`.",
-                )
-    return EngineError(
-        what,
-        why=f"{why}\nthe kernel, or the container that this runs in, forbids namespaces",
-        hint="Install Apptainer, or run it outside of the container "
-        "(docker: --security-opt seccomp=unconfined).",
-    )
+    return program.step_failed(what, failed, "Install Apptainer")

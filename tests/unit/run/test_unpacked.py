@@ -8,9 +8,10 @@ import pytest
 
 from envpack.entry import Entry, Kind, directory, file, symlink
 from envpack.errors import IntegrityError, OutputError
+from envpack.namespace.unpacked import write_entries
 from envpack.progress import Quiet
 from envpack.run.image_file import ImageFile
-from envpack.run.unpacked import unpack, write_entries
+from envpack.run.unpacked import unpack
 from tests.unit.run import small_image
 
 

@@ -1,4 +1,4 @@
-"""The program that becomes a container: ``python -I -S enter.py FOLDER``, started by :mod:`envpack.run`.
+"""The program that becomes a container, started by :mod:`envpack.run` (:mod:`envpack.namespace.program`).
 
 A program of its own with nothing but the standard library, because namespaces belong to a whole process and
 because it must start at once. ``FOLDER/plan.json`` says what to do (:class:`envpack.run.namespace.Plan`);
@@ -17,48 +17,38 @@ Reference: user_namespaces(7), mount_namespaces(7), pivot_root(2), mount(2), PR_
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import json
 import os
 import signal
 import stat
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000
-MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC = 1, 32, 4096, 16384
-MS_UNBINDABLE, MS_SLAVE = 1 << 17, 1 << 19
-# Flags of a mount that a user namespace must keep when it mounts the same again (statvfs(3) to mount(2)).
-KEPT_FLAGS = {
-    os.ST_NOSUID: 2,
-    os.ST_NODEV: 4,
-    os.ST_NOEXEC: 8,
-    os.ST_NOATIME: 1024,
-    os.ST_NODIRATIME: 2048,
-    os.ST_RELATIME: 1 << 21,
-}
-MNT_DETACH = 2
-PR_SET_PDEATHSIG = 1
-SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "ppc64le": 203}  # glibc has no function for it
-FUSE_SECONDS = 30
+from envpack.namespace.system import (
+    CLONE_NEWNS,
+    CLONE_NEWUSER,
+    FAILED,
+    MNT_DETACH,
+    MS_BIND,
+    MS_REC,
+    MS_SLAVE,
+    MS_UNBINDABLE,
+    PR_SET_PDEATHSIG,
+    StepFailed,
+    check,
+    libc,
+    make_mount_point,
+    map_ids,
+    mount,
+    pivot_root,
+    remount_read_only,
+    start_squashfuse,
+    step,
+)
+
 FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-FAILED = 70
 IMAGE = ".image"  # where squashfuse mounts, in the new root; gone before the program starts
-
-libc = ctypes.CDLL(None, use_errno=True)
-
-
-class StepFailed(Exception):
-    """A step that did not work: its name, the error number (0 where there is none) and a text."""
-
-    def __init__(self, step: str, number: int, text: str) -> None:
-        super().__init__(step, number, text)
-        self.report = {"step": step, "errno": number, "text": text}
 
 
 class Mount(NamedTuple):
@@ -67,15 +57,6 @@ class Mount(NamedTuple):
     source: Path
     destination: str
     read_only: bool
-
-
-@contextmanager
-def step(name: str) -> Iterator[None]:
-    """Name what is being done, for whoever reads the error."""
-    try:
-        yield
-    except OSError as error:
-        raise StepFailed(name, error.errno or 0, str(error)) from error
 
 
 def main(folder: Path) -> int:
@@ -104,7 +85,11 @@ def main(folder: Path) -> int:
             image = Path(plan["unpacked"])
         furnish(root, image, plan, folder)
         with step("pivot_root"):
-            pivot_root(root, hide=bool(plan["squashfuse"]))
+            pivot_root(root)
+            if plan["squashfuse"]:
+                check(libc.umount2(os.fsencode(f"/{IMAGE}"), MNT_DETACH))
+                Path(f"/{IMAGE}").rmdir()
+            remount_read_only(Path("/"))
         child = os.fork()
         if child == 0:
             for number, before in interrupts.items():
@@ -130,44 +115,6 @@ def unshare(user: int, group: int) -> bool:
         # What the host mounts later (automounted homes) appears here too, nothing goes the other way.
         mount(None, Path("/"), None, MS_SLAVE | MS_REC)
     return as_root
-
-
-def map_ids(user: tuple[int, int], group: tuple[int, int]) -> None:
-    """Say who (inside, outside) this process is in its new user namespace."""
-    Path("/proc/self/setgroups").write_text("deny")
-    Path("/proc/self/uid_map").write_text(f"{user[0]} {user[1]} 1")
-    Path("/proc/self/gid_map").write_text(f"{group[0]} {group[1]} 1")
-
-
-def start_squashfuse(command: list[str], target: Path, log: Path) -> int:
-    """Mount the image with squashfuse; gives its process id.
-
-    It ends with this process, whatever ends that, and has a session of its own, so that Ctrl-C in the
-    terminal is not for it.
-    """
-    before = target.stat().st_dev
-    child = os.fork()
-    if child == 0:
-        try:
-            libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-            os.setsid()
-            null = os.open(os.devnull, os.O_RDONLY)
-            output = os.open(log, os.O_WRONLY | os.O_CREAT, 0o600)
-            for descriptor, number in ((null, 0), (output, 1), (output, 2)):
-                os.dup2(descriptor, number)
-            os.execv(command[0], [*command, str(target)])  # noqa: S606 no shell is wanted
-        finally:
-            os._exit(FAILED)
-    deadline = time.monotonic() + FUSE_SECONDS
-    while target.stat().st_dev == before:
-        ended, _ = os.waitpid(child, os.WNOHANG)
-        if ended or time.monotonic() > deadline:
-            if not ended:
-                os.kill(child, signal.SIGKILL)
-            text = log.read_text("utf-8", "replace").strip() if log.exists() else ""
-            raise StepFailed("squashfuse", 0, text or "it did not mount the image")
-        time.sleep(0.002)
-    return child
 
 
 def furnish(root: Path, image: Path, plan: dict[str, Any], folder: Path) -> None:
@@ -258,17 +205,6 @@ def lay(root: Path, image: Path, path: str, opened: set[str]) -> None:
             remount_read_only(target)
 
 
-def make_mount_point(target: Path, *, is_folder: bool) -> None:
-    """Make an empty folder or file at ``target`` unless there is something."""
-    if target.exists():
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if is_folder:
-        target.mkdir()
-    else:
-        target.touch()
-
-
 def account(file: Path, line: str, copy: Path) -> Path:
     """A copy of the image's passwd or group with ``line`` added, unless its number or name is there."""
     text = file.read_text("utf-8", "surrogateescape")
@@ -314,41 +250,3 @@ def wait(child: int) -> int:
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code
-
-
-def mount(source: Path | str | None, target: Path, kind: str | None, flags: int, options: str = "") -> None:
-    """The system call."""
-    encoded = [None if value is None else os.fsencode(value) for value in (source, target, kind)]
-    check(libc.mount(*encoded, ctypes.c_ulong(flags), options.encode()), str(target))
-
-
-def remount_read_only(target: Path) -> None:
-    """Make a bind mount read-only."""
-    now = os.statvfs(target).f_flag
-    kept = sum(flag for known, flag in KEPT_FLAGS.items() if now & known)
-    mount(None, target, None, MS_REMOUNT | MS_BIND | MS_RDONLY | kept)
-
-
-def pivot_root(root: Path, *, hide: bool) -> None:
-    """Make ``root`` the root and let the old one go; ``hide`` also lets squashfuse's own mount point go."""
-    number = SYS_PIVOT_ROOT[os.uname().machine]
-    os.chdir(root)
-    # Twice the same folder: the old root is then mounted on top of the new one (pivot_root(2), NOTES).
-    check(libc.syscall(ctypes.c_long(number), b".", b"."))
-    check(libc.umount2(b".", MNT_DETACH))
-    os.chdir("/")
-    if hide:
-        check(libc.umount2(os.fsencode(f"/{IMAGE}"), MNT_DETACH))
-        Path(f"/{IMAGE}").rmdir()
-    remount_read_only(Path("/"))
-
-
-def check(result: int, name: str | None = None) -> None:
-    """Raise the :class:`OSError` of a libc call that failed."""
-    if result != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), name)
-
-
-if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
