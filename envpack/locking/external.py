@@ -89,7 +89,7 @@ class ExternalSolver:
         return SolveError(
             f"{self._program.name} finds no packages that fit together on {platform}",
             why=why,
-            hint="Leave --solver away: what exact versions have to give way is found by envpack's own solver.",
+            hint="Leave --solver away: envpack's own solver finds which exact versions have to give way.",
         )
 
 

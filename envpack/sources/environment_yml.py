@@ -116,6 +116,9 @@ class _Reader(Document):
                 f"{self.shown} asks for no packages", hint="List them under the key dependencies."
             )
         complete = self._is_complete()
+        if complete:
+            builds = [re.split("[ =]", r.text)[-1] for r in conda]
+            channels = origin.with_free(channels, builds, self.ledger, Location(self.shown))
         return EnvSpec(
             name=found,
             channels=channels,

@@ -166,12 +166,15 @@ class Listing:
         names = channels.names
         if not names and (self.without_channel or not self.records):
             names = self._guessed_channels()
-        pinned = [Requirement(channels.spec(record), record.where) for record in self.records]
+        builds = [build for _, build in self._builds]
+        every = origin.with_free(names, builds, self.ledger, Location(self.shown))
+        old = every != names
+        pinned = [Requirement(channels.spec(record, old=old), record.where) for record in self.records]
         conda = [*pinned, *self.without_channel]
         subdir = subdir or origin.system(self._builds, prefix)
         return EnvSpec(
             name=self._name(name, own, folder),
-            channels=names,
+            channels=every,
             conda=tuple(sorted(conda, key=_place)),
             pip=tuple(self.pip),
             platforms=(subdir,) if subdir in PLATFORMS else (),

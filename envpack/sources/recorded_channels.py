@@ -76,12 +76,15 @@ class Channels:
             )
         return cls(ordered, by_address, frozenset(unusable))
 
-    def spec(self, record: CondaPackage) -> str:
-        """The match spec of exactly this package, with its channel where there are several."""
+    def spec(self, record: CondaPackage, *, old: bool = False) -> str:
+        """The match spec of exactly this package, with its channel where there are several.
+
+        In an ``old`` environment what is of ``defaults`` can be of another channel now.
+        """
         text = f"{record.name} =={record.version} {record.build}"
         channel = self.by_address[record.channel]
         # Of Anaconda's own channels a listing does not tell which one, and R has one for itself.
-        if len(self.names) < 2 or (channel == "defaults" and record.name.startswith(("r-", "_r-"))):
+        if len(self.names) < 2 or (channel == "defaults" and (old or record.name.startswith(("r-", "_r-")))):
             return text
         return f"{channel}::{text}"
 

@@ -39,6 +39,7 @@ List of packages in environment: "/opt/conda/envs/work"
 ──────────────────────────────────────────────────────
   numpy   1.26.4   py311h64a7726_0  conda-forge
 """
+FREE = "https://repo.anaconda.com/pkgs/free"
 EXPLICIT = """\
 # platform: linux-64
 @EXPLICIT
@@ -119,7 +120,9 @@ def test_an_export(tmp_path: Path) -> None:
         (["py311h06a4308_0", "pyhd3eb1b0_0"], ("defaults",), "linux-64"),
         (["hce30654_0"], ("conda-forge",), "osx-arm64"),
         (["py38haa95532_0", "py3.8_cuda11.1_cudnn8.0.5_0"], ("defaults", "pytorch"), "win-64"),
-        (["np19py27_0", "4"], ("defaults",), None),
+        (["np19py27_0", "4"], ("defaults", FREE), None),
+        (["py35_0", "0", "py35_1"], ("defaults", FREE), None),
+        (["py36_0", "py36h06a4308_0"], ("defaults",), "linux-64"),  # a few have no hash to this day
     ],
 )
 def test_builds_tell_channels_and_system(
@@ -128,7 +131,22 @@ def test_builds_tell_channels_and_system(
     text = "".join(f"p{number}=1.0={build}\n" for number, build in enumerate(builds))
     spec, findings = spec_of(tmp_path, text)
     assert (spec.channels, spec.exported_from) == (channels, system)
-    assert any(f.subject == f"channels: {', '.join(channels)}" for f in findings)
+    named = [channel for channel in channels if channel != FREE]
+    assert any(f.subject == f"channels: {', '.join(named)}" for f in findings)
+    assert any(f.subject == f"channel {FREE}" for f in findings) == (FREE in channels)
+
+
+def test_a_table_from_before_2017(tmp_path: Path) -> None:
+    """Its packages of defaults are not asked of today's first channel of these alone."""
+    text = "numpy 1.11.1 np111py35_0\nzlib 1.2.8 3\nbiopython 1.68 np111py35_0 bioconda\n"
+    spec, findings = spec_of(tmp_path, f"# packages in environment at /x:\n#\n{text}")
+    assert spec.channels == ("defaults", "bioconda", FREE)
+    assert conda(spec) == [
+        "numpy ==1.11.1 np111py35_0",
+        "zlib ==1.2.8 3",
+        "bioconda::biopython ==1.68 np111py35_0",
+    ]
+    assert [f.subject for f in findings if f.action is Action.GUESSED and "free" in f.subject]
 
 
 def test_json(tmp_path: Path) -> None:

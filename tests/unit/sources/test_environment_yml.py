@@ -397,6 +397,16 @@ def test_the_system_of_an_export(tmp_path: Path, text: str, system: str | None) 
     assert spec.complete is ("=h" in text)
 
 
+@pytest.mark.parametrize("channel", ["defaults", "conda-forge"])
+def test_an_export_from_before_2017(tmp_path: Path, channel: str) -> None:
+    items = ["numpy=1.11.1=np111py35_0", "python=3.5.2=0", "six=1.10.0=py35_0", "zlib=1.2.8=3", "xz=5.2.2=0"]
+    text = f"channels: [{channel}]\ndependencies: [{', '.join(items)}]\n"
+    spec, ledger = spec_of(text, tmp_path)
+    free = "https://repo.anaconda.com/pkgs/free"
+    assert spec.channels == ((channel, free) if channel == "defaults" else (channel,))
+    assert any(f.subject == f"channel {free}" for f in ledger) is (channel == "defaults")
+
+
 def test_an_export_without_builds_is_exact(tmp_path: Path) -> None:
     names = ["openssl", "zlib", "tk", *(f"p{n}" for n in range(15))]
     lines = "".join(f"- {name}=1.2\n" for name in names)
