@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from envpack.entry import encode_path
 from envpack.errors import IntegrityError
 from envpack.formats.squashfs import layout
 from envpack.formats.squashfs.codec import compressor
@@ -32,8 +33,9 @@ class Assembled:
     ``size`` is the image's length in bytes, a multiple of 4096; ``content_size`` counts the bytes of all
     files unpacked, hard links once; ``files`` counts regular files, hard links once; ``directories``
     includes the root. ``overwritten`` lists paths given by more than one segment, the last of which won.
-    ``unsupported_xattrs`` are the names of attributes that squashfs has no place for. ``digest`` (32 bytes)
-    stands for the content: it comes from the options, the date and the segments' digests.
+    ``unsupported_xattrs`` are the names of attributes that squashfs has no place for. ``outside`` lists the
+    paths that are not below the root that was asked for. ``digest`` (32 bytes) stands for the content: it
+    comes from the options, the date, the root and the segments' digests.
     """
 
     size: int
@@ -43,15 +45,19 @@ class Assembled:
     content_size: int
     overwritten: tuple[Overwritten, ...]
     unsupported_xattrs: tuple[str, ...]
+    outside: tuple[str, ...]
     digest: bytes
 
 
-def assemble(out: BinaryIO, offset: int, segments: Sequence[Path], options: Options, epoch: int) -> Assembled:
+def assemble(
+    out: BinaryIO, offset: int, segments: Sequence[Path], options: Options, epoch: int, *, root: str = ""
+) -> Assembled:
     """Write the file system made of ``segments`` into ``out`` (seekable, not in append mode) from ``offset``.
 
     Later segments win; directories merge, with the later one's mode, owner and mtime; a path below a
     symlink to a directory lands in that directory, and a directory on top of such a symlink leaves it
-    there. ``epoch`` (seconds) is the image's date and that of entries without one. ``out`` is left at
+    there. ``epoch`` (seconds) is the image's date and that of entries without one. With ``root``, a path of
+    the merged tree, that directory is the image's root and nothing else is in the image. ``out`` is left at
     the image's end. Raises :class:`IntegrityError` for damaged segments, for segments made with another
     compressor or block size, and for more than 65535 different owners.
     """
@@ -64,6 +70,7 @@ def assemble(out: BinaryIO, offset: int, segments: Sequence[Path], options: Opti
                 hint="Remove the file; it will be made again.",
             )
     tree = Tree(indexes)
+    outside = tree.narrow(encode_path(root)) if root else ()
 
     epoch = min(max(epoch, 0), layout.NONE32)
     settings = options.compressor_options()
@@ -80,7 +87,7 @@ def assemble(out: BinaryIO, offset: int, segments: Sequence[Path], options: Opti
         position += index.data_size
 
     writer = InodeWriter(indexes, data_starts, first_fragments, epoch, compress)
-    root = writer.write(tree)
+    root_inode = writer.write(tree)
     tables = _Tables(position)
     inode_table = tables.append(writer.inodes.finish())
     directory_table = tables.append(writer.listings.finish())
@@ -112,7 +119,7 @@ def assemble(out: BinaryIO, offset: int, segments: Sequence[Path], options: Opti
         len(writer.ids),
         4,
         0,
-        root,
+        root_inode,
         tables.end,
         lookups[2],
         layout.NONE64 if xattr_table is None else xattr_table,
@@ -135,7 +142,8 @@ def assemble(out: BinaryIO, offset: int, segments: Sequence[Path], options: Opti
         content_size=writer.content_size,
         overwritten=tuple(tree.overwritten),
         unsupported_xattrs=tuple(sorted(writer.xattrs.unsupported)),
-        digest=_digest(indexes, options, epoch),
+        outside=outside,
+        digest=_digest(indexes, options, epoch, root),
     )
 
 
@@ -154,8 +162,10 @@ class _Tables:
         return start
 
 
-def _digest(indexes: Sequence[Index], options: Options, epoch: int) -> bytes:
+def _digest(indexes: Sequence[Index], options: Options, epoch: int, root: str) -> bytes:
     found = hashlib.sha256(f"{options.key()} {epoch}".encode())
+    if root:
+        found.update(b"\0" + encode_path(root) + b"\0")
     for index in indexes:
         found.update(index.digest)
     return found.digest()

@@ -32,12 +32,25 @@ class Merged:
         self._tree = Tree(self._indexes)
         self.overwritten: tuple[Overwritten, ...] = tuple(self._tree.overwritten)
 
+    def parts(self, groups: Sequence[Collection[int]]) -> list[Part]:
+        """What each group of segments (by position) contributes to the tree, and the directories on the way
+        there. No path but a directory's is in two parts, and directories are the same in all of them: laid
+        over each other in any order they are the tree.
+        """
+        made = []
+        for directories, others in _select(self._tree.root, groups):
+            directories.sort(key=_by_path)
+            others.sort(key=_by_segment)
+            made.append(Part(self._paths, self._indexes, directories, others))
+        return made
+
     def part(self, segments: Collection[int]) -> Part:
-        """What these segments (by position) contribute to the tree, and the directories on the way there."""
-        directories, others = _select(self._tree.root, frozenset(segments))
-        directories.sort(key=_by_path)
-        others.sort(key=_by_segment)
-        return Part(self._paths, self._indexes, directories, others)
+        """One of :meth:`parts`."""
+        return self.parts([segments])[0]
+
+    def size(self, segment: int) -> int:
+        """The bytes of a segment's different contents, whether or not others overwrite them."""
+        return sum(content[0] for content in self._indexes[segment].contents)
 
     def kind(self, path: str) -> Kind | None:
         """What is at ``path``, symlinks followed; ``None`` if there is nothing."""
@@ -132,28 +145,29 @@ def _with_first_names(placed: Iterable[_Placed]) -> Iterator[tuple[bytes, Node, 
         yield path, node, first.setdefault(id(node), path)
 
 
-def _select(root: Node, wanted: Collection[int]) -> tuple[list[_Placed], list[_Placed]]:
-    """The wanted directories with those above anything wanted, and everything else that is wanted."""
-    others: list[_Placed] = []
+def _select(root: Node, groups: Sequence[Collection[int]]) -> Iterator[tuple[list[_Placed], list[_Placed]]]:
+    """For each group of segments: its directories with those above anything of it, and everything else."""
+    owners = {segment: owner for owner, group in enumerate(groups) for segment in group}
+    found: list[tuple[list[_Placed], list[_Placed]]] = [([], []) for _ in groups]
     folders: list[tuple[bytes, Node, int]] = [(b"", root, 0)]  # and the place of the one above
-    needed = set()
+    needed: list[set[int]] = [set()]  # by which groups
     for place, (start, folder, _) in enumerate(folders):  # which grows meanwhile
-        if folder.segment in wanted:
-            needed.add(place)
+        if folder.segment in owners:
+            needed[place].add(owners[folder.segment])
         for name, node in folder.children.items():
             path = start + name
             if node.kind == layout.DIRECTORY:
                 folders.append((path + b"/", node, place))
-            elif node.segment in wanted:
-                others.append((path, node))
-                needed.add(place)
-    directories: list[_Placed] = []
+                needed.append(set())
+            elif (owner := owners.get(node.segment)) is not None:
+                found[owner][1].append((path, node))
+                needed[place].add(owner)
     for place in range(len(folders) - 1, 0, -1):  # children before parents
         path, node, above = folders[place]
-        if place in needed:
-            needed.add(above)
-            directories.append((path[:-1], node))
-    return directories, others
+        needed[above] |= needed[place]
+        for owner in needed[place]:
+            found[owner][0].append((path[:-1], node))
+    yield from found
 
 
 def _by_path(placed: _Placed) -> list[bytes]:

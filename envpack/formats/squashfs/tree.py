@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from envpack.entry import decode_path
+from envpack.entry import WHITEOUT, decode_path
 from envpack.formats.squashfs import layout
 from envpack.formats.squashfs.index import HARDLINK, NO_MTIME, Index, Xattrs
 
@@ -74,6 +74,27 @@ class Tree:
             path = node.target if node.target.startswith(b"/") else parent + b"/" + node.target
         return None
 
+    def narrow(self, path: bytes) -> tuple[str, ...]:
+        """Make the directory at ``path`` the root, an empty one if there is none.
+
+        Gives what lies outside of it, and is gone, in byte order: everything but directories, of which only
+        empty ones are named.
+        """
+        top = self.root
+        self.root = self._walk(path, None) or _implied_directory(0)
+        self._known = {b"": self.root}
+        outside = []
+        todo = [(b"", top)]
+        while todo:
+            start, folder = todo.pop()
+            for name, node in folder.children.items():
+                if node.kind == layout.DIRECTORY and node.children:
+                    if node is not self.root:
+                        todo.append((start + name + b"/", node))
+                elif node is not self.root:
+                    outside.append(start + name)
+        return tuple(map(decode_path, sorted(outside)))
+
     def _merge(self, index: Index, position: int) -> None:
         made: list[Node] = []  # by entry, for hard links
         known = self._known
@@ -84,6 +105,12 @@ class Tree:
             folder = known.get(parent) or self._directory(parent, position)
             present = folder.children.get(name)
             xattrs = () if attributes == layout.NONE32 else index.xattrs[attributes]
+            if xattrs == WHITEOUT:
+                made.append(folder)  # no hard link is one to a whiteout
+                if present is not None:
+                    del folder.children[name]
+                    self._forget(present)
+                continue
             if kind == HARDLINK:
                 node = made[reference]
             else:
@@ -105,7 +132,11 @@ class Tree:
 
     def _replace(self, path: bytes, loser: Node, winner: int) -> None:
         self.overwritten.append(Overwritten(decode_path(path), loser.segment, winner))
-        if loser.kind in (layout.DIRECTORY, layout.SYMLINK):
+        self._forget(loser)
+
+    def _forget(self, gone: Node) -> None:
+        """Whatever leads through ``gone`` is looked up anew."""
+        if gone.kind in (layout.DIRECTORY, layout.SYMLINK):
             self._known.clear()
             self._known[b""] = self.root
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from envpack.content import rootfs
 from envpack.entry import Entry, Kind, directory, file, symlink
@@ -72,6 +73,21 @@ def _for_layers(entries: list[Entry]) -> list[Entry]:
             continue
         linked.append(entry)
     return linked
+
+
+@settings(max_examples=50, deadline=None)
+@given(trees(), trees(), trees(), st.permutations([0, 1]))
+def test_parts_in_any_order_are_the_tree(
+    a: list[Entry], b: list[Entry], c: list[Entry], order: list[int]
+) -> None:
+    a, b, c = _for_layers(a), _for_layers(b), _for_layers(c)
+    data, _ = image(a, b, c)
+    with merged(a, b, c) as found, tempfile.TemporaryDirectory() as folder:
+        parts = found.parts([{0, 2}, {1}])
+        layers = [Path(folder, str(number)) for number in order]
+        for number, path in zip(order, layers, strict=True):
+            path.write_bytes(b"".join(tar.archive(parts[number].entries(), EPOCH)))
+        assert whole(rootfs.entries(layers)) == read(data)
 
 
 def test_everything_that_is_hard() -> None:
@@ -152,6 +168,13 @@ def test_what_is_at_a_path() -> None:
         assert all(found.read(path, 7) == b"content" for path in ("f", "l/up", "out", "d/e/root/f"))
         assert found.read("late", 7) == b"2"
         assert all(found.read(path, 6) is None for path in ("f", "d", "x"))
+
+
+def test_the_size_of_a_segment_is_its_own() -> None:
+    with merged(
+        [file("a", b"12345"), file("b", b"12345"), file("c", b"1")], [file("a", b"1234567")]
+    ) as found:
+        assert [found.size(0), found.size(1)] == [6, 7]
 
 
 def test_a_damaged_block_is_an_error(tmp_path: Path) -> None:

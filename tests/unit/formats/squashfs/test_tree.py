@@ -6,16 +6,16 @@ import io
 
 import pytest
 
-from envpack.entry import Entry, Kind, directory, file, symlink
+from envpack.entry import Entry, Kind, directory, file, symlink, whiteout
 from envpack.formats.squashfs.image import Assembled
 from envpack.formats.squashfs.reader import Squashfs
 from envpack.formats.squashfs.tree import Overwritten
 from tests.unit.formats.squashfs.trees import image, whole
 
 
-def merged(*groups: list[Entry]) -> tuple[dict[str, str], Assembled]:
+def merged(*groups: list[Entry], root: str = "") -> tuple[dict[str, str], Assembled]:
     """What is at each path, in short: contents, ``-> target``, ``/mode`` of directories."""
-    data, assembled = image(*groups)
+    data, assembled = image(*groups, root=root)
     found = {}
     for path, entry in whole(Squashfs(io.BytesIO(data)).entries()).items():
         if entry.kind is Kind.DIRECTORY:
@@ -141,3 +141,60 @@ def test_hard_links_survive_the_loss_of_a_name() -> None:
     link = Entry("b", Kind.HARDLINK, 0, target="a")
     found, _ = merged([file("a", b"1"), link, Entry("c", Kind.HARDLINK, 0, target="b")], [file("a", b"2")])
     assert found == {"a": "2", "b": "1", "c": "= b"}
+
+
+def test_a_folder_of_the_tree_becomes_the_root() -> None:
+    package = [
+        directory("opt/env", 0o750),
+        file("opt/env/bin/python", b"python"),
+        symlink("opt/env/lib64", "/opt/env/lib"),
+        file("opt/env/lib64/a", b"a"),
+        file("opt/envy", b"outside"),
+        directory("srv/empty"),
+        Entry("opt/hard", Kind.HARDLINK, 0o644, target="opt/env/lib64/a"),
+    ]
+    found, assembled = merged([file("opt/env/bin/python", b"lost")], package, root="opt/env")
+    assert found == {
+        "bin": "/755", "bin/python": "python", "lib": "/755", "lib/a": "a", "lib64": "-> /opt/env/lib",
+    }  # fmt: skip
+    assert assembled.outside == ("opt/envy", "opt/hard", "srv/empty")
+    assert (assembled.directories, assembled.files) == (3, 2)
+    assert [lost.path for lost in assembled.overwritten] == ["opt/env/bin/python"]
+
+
+def test_a_root_that_is_not_there_is_empty() -> None:
+    found, assembled = merged([file("a/b", b"")], root="opt/env")
+    assert (found, assembled.outside) == ({}, ("a/b",))
+
+
+def test_a_root_behind_a_symlink() -> None:
+    found, assembled = merged([symlink("opt", "data"), file("opt/env/a", b"a")], root="opt/env")
+    assert (found, assembled.outside) == ({"a": "a"}, ("opt",))
+
+
+def test_the_root_is_part_of_what_the_image_is_known_by() -> None:
+    entries = [file("a/b/c", b"")]
+    digests = {merged(entries, root=root)[1].digest for root in ("", "a", "a/b")}
+    assert len(digests) == 3
+
+
+def test_whiteouts_remove_what_earlier_segments_have() -> None:
+    below = [
+        directory("d"),
+        file("d/a", b"a"),
+        directory("d/e"),
+        file("d/e/b", b"b"),
+        file("f", b"f"),
+        symlink("l", "d"),
+        file("l/c", b"c"),
+    ]
+    found, assembled = merged(below, [whiteout("d/e"), whiteout("f"), whiteout("absent")])
+    assert found == {"d": "/755", "d/a": "a", "d/c": "c", "l": "-> d"}
+    assert assembled.overwritten == ()
+
+
+def test_what_follows_a_whiteout_is_new() -> None:
+    below = [directory("d"), file("d/a", b"a"), symlink("l", "d"), file("x", b"x")]
+    above = [whiteout("d"), directory("d", 0o700), file("d/b", b"b"), whiteout("l"), directory("l")]
+    found, _ = merged(below, above, [file("l/c", b"c")])
+    assert found == {"d": "/700", "d/b": "b", "l": "/755", "l/c": "c", "x": "x"}

@@ -32,7 +32,7 @@ def segment(entries: Iterable[Entry], options: Options = SMALL, threads: int = 2
 
 
 def image(
-    *groups: Iterable[Entry], options: Options = SMALL, offset: int = 0, threads: int = 2
+    *groups: Iterable[Entry], options: Options = SMALL, offset: int = 0, threads: int = 2, root: str = ""
 ) -> tuple[bytes, Assembled]:
     """The file with an image of these groups of entries, one segment each, from ``offset`` on."""
     out = io.BytesIO()
@@ -41,7 +41,7 @@ def image(
         for number, group in enumerate(groups):
             paths.append(Path(folder, str(number)))
             paths[-1].write_bytes(segment(group, options, threads))
-        assembled = assemble(out, offset, paths, options, EPOCH)
+        assembled = assemble(out, offset, paths, options, EPOCH, root=root)
     return out.getvalue(), assembled
 
 
