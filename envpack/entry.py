@@ -64,6 +64,19 @@ def symlink(path: str, target: str) -> Entry:
     return Entry(path, Kind.SYMLINK, 0o777, target=target)
 
 
+WHITEOUT = (("trusted.overlay.whiteout", b"y"),)
+"""The attributes of a :func:`whiteout`."""
+
+
+def whiteout(path: str) -> Entry:
+    """An entry that removes what earlier sequences have at ``path``; a directory with all that is in it.
+
+    An empty file with the attribute by which overlay file systems know whiteouts (Linux 6.7,
+    Documentation/filesystems/overlayfs.rst).
+    """
+    return Entry(path, Kind.FILE, 0, xattrs=WHITEOUT)
+
+
 def encode_path(path: str) -> bytes:
     """The bytes of a path on disk."""
     return path.encode("utf-8", "surrogateescape")
