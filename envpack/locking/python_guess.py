@@ -18,6 +18,7 @@ from envpack.spec import EnvSpec, PipOptions, Requirement
 PYTHONS = ("3.13", "3.12", "3.11", "3.10", "3.9", "3.8", "3.7", "3.6")
 TRIES = 5
 MAX_RUNS = 15
+_REMEDY = "Give the version with --python."
 _NAME = r"(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)"
 # Failures that another python does not mend.
 _NOT_THERE = re.compile(
@@ -44,13 +45,19 @@ def settle(
 ) -> EnvSpec:
     """``spec`` with a python for pip's pins, where nobody said which and nothing else is asked of conda.
 
-    See :func:`python_for`.
+    See :func:`python_for`. That nobody said which, and that any is taken then, is said in ``ledger``, too.
     """
-    if spec.system_python or any(requirement.text != "python" for requirement in spec.conda) or not spec.pip:
+    if spec.system_python:
         return spec
-    options = spec.pip_options
-    found = python_for(spec.pip, options, platform=platform, glibc=glibc, ledger=ledger, pythons=pythons)
-    return spec if found is None else replace(spec, conda=(Requirement(f"python ={found}"),))
+    if spec.pip and all(requirement.text == "python" for requirement in spec.conda):
+        options = spec.pip_options
+        found = python_for(spec.pip, options, platform=platform, glibc=glibc, ledger=ledger, pythons=pythons)
+        if found is not None:
+            return replace(spec, conda=(Requirement(f"python ={found}"),))
+    if Requirement("python") in spec.conda:  # which the reader added: it is on no line
+        reason = "the source does not say its version, and its packages do not tell: the newest is taken"
+        ledger.add(Action.GUESSED, "python", reason, remedy=_REMEDY)
+    return spec
 
 
 def python_for(
@@ -112,8 +119,7 @@ def _say(python: str, because: dict[str, str], ledger: Ledger) -> None:
 
 
 def _add(python: str, reason: str, ledger: Ledger) -> None:
-    remedy = "Give the version with --python."
-    ledger.add(Action.GUESSED, f"python {python}", reason, remedy=remedy)
+    ledger.add(Action.GUESSED, f"python {python}", reason, remedy=_REMEDY)
 
 
 def _project(requirement: Requirement) -> str:

@@ -20,6 +20,8 @@ _PAIR = re.compile(r"[A-Za-z0-9_][\w.-]*==[^=\s,;]+\Z")
 _ONLY_CONDA = re.compile(
     r"_\w|ld_impl_|python_abi=|libgcc-ng=|libstdcxx-ng=|ca-certificates=|vs2015_runtime=|libcxx="
 )
+# Not of the stable ABI: these are for newer pythons, too.
+_WHEEL = re.compile(r"-cp([23])(\d{1,2})-(?!abi3)[a-z0-9_]+-[^\s/\\-]+\.whl\b")
 _PYTHON = re.compile(r"[23]\.\d{1,3}(\.\d{1,3})?\Z")
 
 
@@ -37,7 +39,8 @@ def read(
 
     ``path`` is the file (``None`` for standard input), ``directory`` what ``-r`` and ``shown`` are relative
     to, ``python`` a version such as ``3.11``, or :data:`SYSTEM` for that of the base image's distribution;
-    without it the solver takes the newest. Raises :class:`SourceError` with every line that cannot be used.
+    without it that of the wheels that are named, else any. Raises :class:`SourceError` with every line that
+    cannot be used.
     """
     if python not in (None, SYSTEM) and not _PYTHON.match(python or ""):
         raise UsageError(
@@ -67,12 +70,7 @@ def read(
         raise _unusable(shown, [Problem(what, r.where, hint="Remove the line.") for r in lines.conda])
     asks_python = any(r.text.startswith("python ") for r in lines.conda)
     if python is None and not asks_python:
-        ledger.add(
-            Action.GUESSED,
-            "python",
-            "a list for pip does not say its python version: the newest that fits is taken",
-            remedy="Give the version with --python.",
-        )
+        python = _python(lines, shown)
     own = [] if on_system or asks_python else [Requirement(f"python ={python}" if python else "python")]
     return EnvSpec(
         name=name,
@@ -119,6 +117,22 @@ def _system(lines: PipLines) -> str | None:
     )
     named = exporting_system.of_names(without_markers, whole=False)
     return named or ("linux-64" if found["linux-64"] else None)
+
+
+def _python(lines: PipLines, shown: str) -> str | None:
+    """The python that the list's wheels are for: most of them, and of several the newest."""
+    found = Counter((int(m[1]), int(m[2])) for line in lines.evidence if (m := _WHEEL.search(line)))
+    if not found:
+        return None  # what its versions tell is seen when it is locked
+    major, minor = max(found, key=lambda version: (found[version], version))
+    lines.ledger.add(
+        Action.GUESSED,
+        f"python {major}.{minor}",
+        f"the list names wheels for it (cp{major}{minor})",
+        where=Location(shown),
+        remedy="Give the version with --python.",
+    )
+    return f"{major}.{minor}"
 
 
 def _conda_names_and_versions(text: str) -> list[tuple[int, str]]:

@@ -99,13 +99,6 @@ def _python(manifest: Manifest, project: Mapping[str, Any], chosen: str | None) 
         return
     if asked is None:
         if "python" not in manifest.conda:
-            manifest.ledger.add(
-                Action.GUESSED,
-                "python",
-                "the project does not say its python version: the newest that fits is taken",
-                where=Location(manifest.shown),
-                remedy="Give the version with --python.",
-            )
             manifest.conda["python"] = Requirement("python")
         return
     try:

@@ -124,8 +124,19 @@ def test_a_freeze_without_python_is_solved_for_the_one_it_fits(config: Config) -
     chosen, _ = locked(after, config)
     assert chosen["markupsafe"] == "pip 2.1.2"
     assert chosen["python"].startswith("conda 3.11")
+    assert [(f.action, f.subject) for f in ledger] == [(Action.GUESSED, "python 3.11")]
     given = spec(["python =3.12"], ["MarkupSafe==2.1.2"])
     assert python_guess.settle(given, platform=PLATFORM, glibc=GLIBC, ledger=Ledger()) is given
+
+
+@pytest.mark.parametrize("conda", [("python",), ("python", "six")])
+def test_a_python_that_nobody_named_is_said_once(conda: tuple[str, ...]) -> None:
+    pip = (Requirement("rich", Location("requirements.txt", 1)),)
+    for where, said in ((None, ["python"]), (Location("environment.yml", 1), [])):
+        ledger = Ledger()
+        asked = EnvSpec("x", ("conda-forge",), tuple(Requirement(text, where) for text in conda), pip)
+        assert python_guess.settle(asked, platform=PLATFORM, glibc=GLIBC, ledger=ledger) is asked
+        assert [f.subject for f in ledger if f.action is Action.GUESSED] == said
 
 
 @pytest.mark.parametrize("prefer", [None, "conda", "pip"])

@@ -197,7 +197,7 @@ def test_the_python_of_a_project(tmp_path: Path) -> None:
     assert (spec.system_python, spec.conda, spec.channels) == (True, (), ())
     text = '[project]\nname = "x"\ndependencies = ["rich"]\n'
     spec, findings = spec_of(tmp_path, text, "pyproject.toml")
-    assert (texts(spec)[0], list(said(findings, Action.GUESSED))) == (["python"], ["python"])
+    assert (texts(spec)[0], list(said(findings, Action.GUESSED))) == (["python"], [])
 
 
 def test_pixi_in_a_project(tmp_path: Path) -> None:

@@ -40,8 +40,33 @@ def test_a_list_for_pip(tmp_path: Path) -> None:
     assert spec.sources == (tmp_path / "requirements.txt",)
     assert [(f.action, f.subject) for f in ledger if f.action is not Action.KEPT] == [
         (Action.GUESSED, f"name: {spec.name}"),
-        (Action.GUESSED, "python"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("lines", "python"),
+    [
+        ("x @ file:///home/me/x-1.0-cp39-cp39-manylinux2014_x86_64.whl#sha256=00\n", "3.9"),
+        ("x @ https://host/x-1.0%2Bcu118-cp310-cp310-linux_x86_64.whl\n", "3.10"),
+        ("x @ file:///C:/x-1.0-cp27-cp27mu-win_amd64.whl\n", "2.7"),
+        (
+            "x @ file:///x-1.0-cp38-cp38-linux_x86_64.whl\ny @ file:///y-1.0-cp39-cp39-linux_x86_64.whl\n"
+            "z @ file:///z-1.0-cp38-cp38-linux_x86_64.whl\n",
+            "3.8",
+        ),
+        ("x @ file:///x-1.0-cp36-abi3-manylinux2014_x86_64.whl\n", None),
+        ("x @ file:///x-1.0-py3-none-any.whl\n", None),
+    ],
+)
+def test_the_python_of_the_wheels_that_a_list_names(tmp_path: Path, lines: str, python: str | None) -> None:
+    (tmp_path / "r.txt").write_text(f"rich==13.0\n{lines}", "utf-8")
+    ledger = Ledger()
+    spec = read("r.txt", directory=tmp_path, name="x", ledger=ledger)
+    assert [r.text for r in spec.conda] == [f"python ={python}" if python else "python"]
+    guessed = [f.subject for f in ledger if f.action is Action.GUESSED]
+    assert guessed == ([f"python {python}"] if python else [])
+    spec = read("r.txt", directory=tmp_path, name="x", python="3.12", ledger=Ledger())
+    assert [r.text for r in spec.conda] == ["python =3.12"]
 
 
 def test_a_python_version_is_taken(tmp_path: Path) -> None:
