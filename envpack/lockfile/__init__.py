@@ -12,6 +12,7 @@ keys, so that the file stays one that conda-lock, micromamba and pixi read:
     envpack.SUBDIR.base.digest          sha256:… of the manifest of that platform
     envpack.SUBDIR.base.glibc           2.31
     envpack.SUBDIR.requested            conda:numpy conda:scipy pip:rich     (sorted, space separated)
+    envpack.SUBDIR.wheel.NAME           JSON: {path, sha256, version, requires_python, asked, source}
     envpack.variable.NAME               value set on activation
     envpack.system_python               3.8, where the packages are for the base's own python
     envpack.findings                    JSON: [{action, subject, reason, file, line, remedy}, …]
@@ -29,6 +30,7 @@ from envpack.lockfile.model import (
     FORMAT,
     BasePin,
     BuildPins,
+    CarriedWheel,
     LockedPackage,
     Lockfile,
     Manager,
@@ -41,6 +43,7 @@ __all__ = [
     "FORMAT",
     "BasePin",
     "BuildPins",
+    "CarriedWheel",
     "LockedPackage",
     "Lockfile",
     "Manager",

@@ -20,19 +20,26 @@ Manager = Literal["conda", "pip"]
 FORMAT = "1"
 KEY = "envpack."
 _IMAGE = "image."
+# Names and versions become file names in the image.
+PACKAGE = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]*\Z")
+VERSION = re.compile(r"[A-Za-z0-9_.+!~-]+\Z")
 _GLIBC = re.compile(r"[0-9]+(\.[0-9]+)+\Z")
 _EPOCH = re.compile(r"[0-9]{1,10}\Z")
 # Ends up in shebangs and shell scripts, where conda itself cannot stand a space either.
 _PREFIX = re.compile(r"/[A-Za-z0-9._+/-]+\Z")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _PYTHON = re.compile(r"3\.[0-9]{1,2}\Z")
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+# Names of files stand unquoted in recipes; a wheel's says name, version and tags.
+_WHEEL = re.compile(r"[A-Za-z0-9_.]+-[A-Za-z0-9_.!+]+(-[A-Za-z0-9_.]+){3,4}\.whl\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class LockedPackage:
     """One archive of the lock: where it is and what its bytes must hash to.
 
-    ``sha256`` and ``md5`` are lower-case hexadecimal; sha256 is always present.
+    ``sha256`` and ``md5`` are lower-case hexadecimal; sha256 is always present. A package with a ``path`` is
+    carried along as that file of the project, relative to its folder, and has an empty ``url``.
     """
 
     name: str
@@ -43,10 +50,13 @@ class LockedPackage:
     sha256: str
     md5: str | None = None
     dependencies: Mapping[str, str] = field(default_factory=dict, hash=False)
+    path: str | None = None
 
     @property
     def filename(self) -> str:
         """The archive's file name, without query and fragment."""
+        if self.path is not None:
+            return self.path.rpartition("/")[2]
         return self.url.partition("#")[0].partition("?")[0].rpartition("/")[2]
 
 
@@ -65,11 +75,68 @@ class BasePin:
 
 
 @dataclass(frozen=True, slots=True)
+class CarriedWheel:
+    """A wheel that no index has: a file of the project, which stands beside the lock.
+
+    ``path`` is relative to the project's folder; ``requires_python`` is what the wheel says. ``asked`` is the
+    line that asked for it (``-e ./pkg``), ``None`` where a package's dependency did; ``source`` is the folder
+    it was built from, if that is below the project's. Raises :class:`ValueError` for what no wheel can be.
+    """
+
+    name: str
+    version: str
+    path: str
+    sha256: str
+    requires_python: str | None = None
+    asked: str | None = None
+    source: str | None = None
+
+    def __post_init__(self) -> None:
+        if not is_safe_path(self.path) or not self.path.isprintable():
+            raise ValueError(f"{self.path!r} is not a path below the project's folder")
+        if not _WHEEL.match(self.path.rpartition("/")[2]):
+            raise ValueError(f"{self.path!r} cannot be the name of a wheel")
+        if self.source not in (None, ".") and not is_safe_path(self.source or ""):
+            raise ValueError(f"{self.source!r} is not a path below the project's folder")
+        if not _SHA256.match(self.sha256):
+            raise ValueError(f"{self.sha256!r} is not a sha256")
+        if not PACKAGE.match(self.name) or not VERSION.match(self.version):
+            raise ValueError(f"{self.name} {self.version} cannot be a package")
+
+    def locked(self, platform: str) -> LockedPackage:
+        """It as a package of the lock."""
+        return LockedPackage(self.name, self.version, "pip", platform, "", self.sha256, path=self.path)
+
+    def to_text(self) -> str:
+        """JSON of all but the name, which :meth:`from_text` reads back."""
+        values = {key: getattr(self, key) for key in _WHEEL_FIELDS}
+        told = {key: value for key, value in values.items() if value is not None}
+        return json.dumps(told, ensure_ascii=False, sort_keys=True)
+
+    @classmethod
+    def from_text(cls, name: str, text: str) -> CarriedWheel:
+        """Read :meth:`to_text` back; raises :class:`ValueError`."""
+        try:
+            values = json.loads(text)
+        except RecursionError:
+            values = None
+        if not isinstance(values, dict) or not all(isinstance(value, str) for value in values.values()):
+            raise ValueError(f"{KEY}…wheel.{name} does not describe a wheel")
+        if missing := [key for key in ("path", "sha256", "version") if key not in values]:
+            raise ValueError(f"{KEY}…wheel.{name} does not say {', '.join(missing)}")
+        return cls(name, **{key: value for key, value in values.items() if key in _WHEEL_FIELDS})
+
+
+_WHEEL_FIELDS = ("asked", "path", "requires_python", "sha256", "source", "version")
+
+
+@dataclass(frozen=True, slots=True)
 class PlatformPin:
-    """What envpack adds to the lock for one platform."""
+    """What envpack adds to the lock for one platform. ``wheels`` are sorted by name."""
 
     base: BasePin
     requested: tuple[str, ...] = ()
+    wheels: tuple[CarriedWheel, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +171,7 @@ class BuildPins:
             out[f"{KEY}{subdir}.base.digest"] = str(pin.base.digest)
             out[f"{KEY}{subdir}.base.glibc"] = pin.base.glibc
             out[f"{KEY}{subdir}.requested"] = " ".join(pin.requested)
+            out |= {f"{KEY}{subdir}.wheel.{wheel.name}": wheel.to_text() for wheel in pin.wheels}
         for name, value in self.variables.items():
             out[f"{KEY}variable.{name}"] = value
         if self.system_python is not None:
@@ -129,7 +197,13 @@ class BuildPins:
                 Digest(metadata[key + "base.digest"]),
                 _matching(_GLIBC, metadata, key + "base.glibc"),
             )
-            pins[subdir] = PlatformPin(base, tuple(metadata[key + "requested"].split()))
+            start = f"{key}wheel."
+            carried = tuple(
+                CarriedWheel.from_text(k.removeprefix(start), v)
+                for k, v in sorted(metadata.items())
+                if k.startswith(start)
+            )
+            pins[subdir] = PlatformPin(base, tuple(metadata[key + "requested"].split()), carried)
         prefix = valid_prefix(metadata[KEY + "prefix"])
         epoch = int(_matching(_EPOCH, metadata, KEY + "epoch"))
         if epoch >= 1 << 32:
@@ -185,7 +259,8 @@ def _matching(pattern: re.Pattern[str], metadata: Mapping[str, str], key: str) -
 class Lockfile:
     """A whole lock. ``pins`` is ``None`` for a lock that envpack did not write.
 
-    ``content_hash`` is conda-lock's hash of the request, by platform; ``packages`` keep the file's order.
+    ``content_hash`` is conda-lock's hash of the request, by platform; ``packages`` keep the file's order, and
+    the wheels that ``pins`` carry along come after them.
     """
 
     platforms: tuple[str, ...]

@@ -8,14 +8,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from envpack.errors import Location, LockError, Problem, SourceError, UsageError
-from envpack.lockfile.model import KEY, BuildPins, LockedPackage, Lockfile, Manager
+from envpack.lockfile.model import KEY, PACKAGE, VERSION, BuildPins, LockedPackage, Lockfile, Manager
 from envpack.yaml_nodes import at, compose, is_null, scalar
 
 _ANEW = "Run `envpack lock` to write it anew."
 _MAX_BYTES = 4 << 20  # one package takes some 400 bytes
-# Names and versions become file names in the image.
-_PACKAGE = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]*\Z")
-_VERSION = re.compile(r"[A-Za-z0-9_.+!~-]+\Z")
 _URL = re.compile(r"https?://[!-~]+/[A-Za-z0-9_][A-Za-z0-9_.+!%=~-]{0,239}(?:[?#][!-~]*)?\Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 
@@ -86,12 +83,17 @@ def _lockfile(root: Any, top: dict[str, Any], shown: str) -> Lockfile:
     if problems:
         raise LockError("the lock describes packages wrongly", problems=problems, hint=_ANEW)
     channels = _sequence(_child(head, metadata, "channels"), "channels")
+    pins = _pins(metadata.get("custom_metadata"), platforms)
+    for platform, pin in pins.platforms.items() if pins else ():
+        for wheel in pin.wheels:
+            if packages.setdefault((platform, "pip", wheel.name), wheel.locked(platform)).url:
+                raise _Wrong(head, f"{wheel.name} is both carried along and listed")
     return Lockfile(
         tuple(platforms),
         tuple(_field(c, _mapping(c, "a channel"), "url") for c in channels),
         _texts(_child(head, metadata, "content_hash"), "content_hash"),
         tuple(packages.values()),
-        _pins(metadata.get("custom_metadata"), platforms),
+        pins,
     )
 
 
@@ -99,9 +101,9 @@ def _package(node: Any, platforms: Sequence[str]) -> LockedPackage:
     """One item of ``package``; raises :class:`_Wrong`."""
     fields = _mapping(node, "a package")
     name, version = _field(node, fields, "name"), _field(node, fields, "version")
-    if not _PACKAGE.match(name):
+    if not PACKAGE.match(name):
         raise _Wrong(fields["name"], f"{name!r} cannot be the name of a package")
-    if not _VERSION.match(version):
+    if not VERSION.match(version):
         raise _Wrong(fields["version"], f"{version!r} cannot be the version of a package")
     platform, manager = _field(node, fields, "platform"), _field(node, fields, "manager")
     if platform not in platforms:

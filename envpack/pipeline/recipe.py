@@ -134,7 +134,7 @@ def write_files(folder: Path, recipe: Recipe, lock: Lockfile, project: Path) -> 
 
     ``project`` is the folder that the files which are copied into the image are in.
     """
-    from envpack.content import project_files
+    from envpack.content import carried_wheels, project_files
     from envpack.engines.native.order import link_order
     from envpack.recipes import activation, apptainer_def, dockerfile, installation, package_files
 
@@ -168,6 +168,8 @@ def write_files(folder: Path, recipe: Recipe, lock: Lockfile, project: Path) -> 
     for filename in installation.filenames() - set(texts):  # of an earlier recipe
         (folder / filename).unlink(missing_ok=True)
     written = [folder / filename for filename in texts]
+    if carried_wheels.copy(project, from_pip, folder / package_files.CARRIED):
+        written.append(folder / package_files.CARRIED)
     if project_files.copy(project, recipe.settings.files, folder / installation.FILES):
         written.append(folder / installation.FILES)
     return tuple(written)

@@ -53,13 +53,15 @@ def filenames() -> frozenset[str]:
 
 
 def copied(recipe: Recipe, packages: Sequence[LockedPackage]) -> dict[str, str]:
-    """The files beside the recipe that the first stage needs, and where."""
+    """The files and folders beside the recipe that the first stage needs, and where."""
     if recipe.system_python is not None:
         files = {PYTHON_PACKAGES: f"{FOLDER}/{PYTHON_PACKAGES}"}
     else:
         files = {explicit_filename(recipe.platform): EXPLICIT}
     if any(p.manager == "pip" for p in packages):
         files |= {name: f"{FOLDER}/{name}" for name in (package_files.REQUIREMENTS, package_files.WHEELS)}
+    if any(p.path is not None for p in packages):
+        files[package_files.CARRIED] = f"{FOLDER}/{package_files.CARRIED}"
     return files
 
 

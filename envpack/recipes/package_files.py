@@ -14,6 +14,8 @@ when it was locked, and installs it as it installs anything from an index::
     --find-links wheels.html
     rich==13.7.0 --hash=sha256:6da14c…
 
+A wheel that no index has stands in the folder ``wheels`` beside the page, which names it by that path.
+
 User names, passwords and tokens of addresses are left out: recipes are made to be published.
 """
 
@@ -21,7 +23,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from envpack.errors import LockError, Problem
 from envpack.lockfile import LockedPackage
@@ -29,6 +31,8 @@ from envpack.platforms import Platform
 
 REQUIREMENTS = "requirements.txt"
 WHEELS = "wheels.html"
+# The folder beside these files of the wheels that no index has.
+CARRIED = "wheels"
 
 # What a URL may consist of (RFC 3986), without what pip, conda or mamba would expand.
 _URL = re.compile(r"https?://[A-Za-z0-9._~:/@!+,;=%-]+\Z")
@@ -53,7 +57,10 @@ def requirements(packages: Iterable[LockedPackage]) -> str:
 
 def wheels(packages: Iterable[LockedPackage]) -> str:
     """The page of links that :func:`requirements` names; raises what :func:`explicit` raises."""
-    links = [f'<a href="{url}">{url.rpartition("/")[2]}</a><br>' for _, url in _addresses(packages)]
+    packages = list(packages)
+    carried = [f"{CARRIED}/{quote(p.filename)}" for p in packages if p.path is not None]
+    urls = [url for _, url in _addresses(p for p in packages if p.path is None)]
+    links = [f'<a href="{url}">{url.rpartition("/")[2]}</a><br>' for url in (*urls, *carried)]
     return (
         "\n".join(["<!DOCTYPE html>", "<title>Where the files of requirements.txt are</title>", *links])
         + "\n"

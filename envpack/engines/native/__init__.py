@@ -18,7 +18,7 @@ from pathlib import Path
 from envpack.bases.manifest import Manifest
 from envpack.bases.registry import Registry
 from envpack.cache import Cache
-from envpack.content import project_files, rootfs
+from envpack.content import carried_wheels, project_files, rootfs
 from envpack.download import Download, Downloader
 from envpack.engines import Image
 from envpack.engines.native.activated import evaluated
@@ -109,7 +109,8 @@ class NativeEngine:
 
     def _download(self, packages: Sequence[LockedPackage]) -> dict[LockedPackage, Path]:
         archives = {p: self._cache.archive(p.sha256, p.filename) for p in packages}
-        wanted = [Download(p.url, path, p.sha256) for p, path in archives.items()]
+        carried_wheels.take(self._project, archives, archives.values())
+        wanted = [Download(p.url, path, p.sha256) for p, path in archives.items() if p.path is None]
         self._downloader.fetch_all(wanted, title=f"Downloading {len(wanted)} packages")
         return archives
 
