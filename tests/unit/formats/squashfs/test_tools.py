@@ -2,96 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import stat
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from envpack.entry import Entry, Kind, decode_path
+from envpack.entry import Kind
 from envpack.formats.squashfs.options import Options
 from envpack.formats.squashfs.reader import Squashfs
+from tests.unit.formats.squashfs.readers import mounted, run, walked, without_xattrs
 from tests.unit.formats.squashfs.trees import BLOCK, GZIP, SMALL, everything, image, whole
 
 pytestmark = pytest.mark.engines
 
-KINDS = {
-    stat.S_IFDIR: Kind.DIRECTORY,
-    stat.S_IFREG: Kind.FILE,
-    stat.S_IFLNK: Kind.SYMLINK,
-    stat.S_IFBLK: Kind.BLOCK_DEVICE,
-    stat.S_IFCHR: Kind.CHARACTER_DEVICE,
-    stat.S_IFIFO: Kind.FIFO,
-    stat.S_IFSOCK: Kind.SOCKET,
-}
 ALL_OPTIONS = [SMALL, GZIP, Options(), Options("gzip", 9), Options("zstd", 15, 1 << 17)]
-
-
-def walked(root: Path, xattrs: bool = True) -> dict[str, Entry]:
-    """What is below a folder."""
-
-    def entries(folder: Path) -> Iterator[Entry]:
-        for path in sorted(folder.iterdir(), key=os.fsencode):
-            status = path.lstat()
-            name = decode_path(os.fsencode(path.relative_to(root)))
-            kind = KINDS[stat.S_IFMT(status.st_mode)]
-            key = (status.st_dev, status.st_ino)
-            is_device = kind in (Kind.BLOCK_DEVICE, Kind.CHARACTER_DEVICE)
-            entry = Entry(
-                name,
-                kind,
-                stat.S_IMODE(status.st_mode),
-                status.st_size if kind is Kind.FILE else 0,
-                (path.read_bytes(),) if kind is Kind.FILE else (),
-                target=str(path.readlink()) if kind is Kind.SYMLINK else "",
-                mtime=int(status.st_mtime),
-                uid=status.st_uid,
-                gid=status.st_gid,
-                device=(os.major(status.st_rdev), os.minor(status.st_rdev)) if is_device else (0, 0),
-                xattrs=attributes(path) if xattrs else (),
-            )
-            if kind is not Kind.DIRECTORY and status.st_nlink > 1:
-                first = linked.setdefault(key, name)
-                if first != name:
-                    entry = Entry(name, Kind.HARDLINK, 0, target=first)
-            yield entry
-            if kind is Kind.DIRECTORY:
-                yield from entries(path)
-
-    linked: dict[tuple[int, int], str] = {}
-    return whole(entries(root))
-
-
-def attributes(path: Path) -> tuple[tuple[str, bytes], ...]:
-    names = sorted(os.listxattr(path, follow_symlinks=False))
-    return tuple((name, os.getxattr(path, name, follow_symlinks=False)) for name in names)
-
-
-def without_xattrs(entries: dict[str, Entry]) -> dict[str, Entry]:
-    return {
-        path: Entry(e.path, e.kind, e.mode, e.size, e.chunks, e.target, e.mtime, e.uid, e.gid, e.device)
-        for path, e in entries.items()
-    }
-
-
-def run(*command: str | Path) -> str:
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-@contextmanager
-def mounted(path: Path, offset: int = 0) -> Iterator[Path]:
-    point = path.with_name(path.name + ".mounted")
-    point.mkdir()
-    run("mount", "-o", f"loop,ro,offset={offset}", path, point)
-    try:
-        yield point
-    finally:
-        run("umount", point)
 
 
 @pytest.mark.parametrize("options", ALL_OPTIONS, ids=Options.key)
