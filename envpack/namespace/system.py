@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000
+CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWPID, CLONE_NEWNET = 0x04000000, 0x08000000, 0x20000000, 0x40000000
 MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC = 1, 32, 4096, 16384
-MS_UNBINDABLE, MS_SLAVE = 1 << 17, 1 << 19
+MS_UNBINDABLE, MS_PRIVATE, MS_SLAVE = 1 << 17, 1 << 18, 1 << 19
 # Flags of a mount that a user namespace must keep when it mounts the same again (statvfs(3) to mount(2)).
 KEPT_FLAGS = {
     os.ST_NOSUID: 2,
