@@ -293,6 +293,7 @@ class _Part:
 
     def finish(self) -> None:
         """Give the file its final name, for good."""
+        os.utime(self._descriptor)  # complete since an earlier run, perhaps, and used from now on
         os.fsync(self._descriptor)
         try:
             self._name.replace(self._path)

@@ -93,6 +93,7 @@ class Registry:
             )
             for path, layer in zip(paths, manifest.layers, strict=True)
         }
+        self._cache.use(*paths)
         self._downloader.fetch_all(tuple(wanted.values()), title=f"Pulling {reference.short}")
         return paths
 
@@ -138,6 +139,7 @@ class Registry:
     def _cached(self, digest: Digest) -> bytes | None:
         """A small blob of the cache, if it is there and is what it should be."""
         path = self._cache.blob(digest)
+        self._cache.use(path)
         try:
             body = path.read_bytes() if path.stat().st_size <= SMALL else b""
         except OSError:

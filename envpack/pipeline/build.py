@@ -125,7 +125,8 @@ def _native(
     writer = wanted.writer()
     cache = Cache(config.cache)
     cache.prepare()
-    with Downloader(config, progress) as downloader:
+    # The folder says from now on that the cache is in use.
+    with cache.temporary(), Downloader(config, progress) as downloader:
         registry = Registry(config, downloader, cache)
         engine = NativeEngine(
             cache, downloader, registry, progress, writer,

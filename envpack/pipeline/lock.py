@@ -186,7 +186,8 @@ def lock(
         return _kept(path, spec, subdirs, settings)
     cache = Cache(config.cache)
     cache.prepare()
-    with Downloader(config, progress) as downloader:
+    # The folder says from now on that the cache is in use.
+    with cache.temporary(), Downloader(config, progress) as downloader:
         images = BaseImages(Registry(config, downloader, cache))
         asked, family, python_there = base, None, None
         if spec.system_python:

@@ -109,6 +109,7 @@ class NativeEngine:
 
     def _download(self, packages: Sequence[LockedPackage]) -> dict[LockedPackage, Path]:
         archives = {p: self._cache.archive(p.sha256, p.filename) for p in packages}
+        self._cache.use(*archives.values())
         carried_wheels.take(self._project, archives, archives.values())
         wanted = [Download(p.url, path, p.sha256) for p, path in archives.items() if p.path is None]
         self._downloader.fetch_all(wanted, title=f"Downloading {len(wanted)} packages")

@@ -44,7 +44,7 @@ class Layers:
             descriptor = Descriptor(self._compression.media_type, Digest(found["digest"]), found["size"])
             diff_id = Digest(found["diff_id"])
             path = self._cache.blob(descriptor.digest)
-            if path.stat().st_size != descriptor.size:
+            if not self._cache.use(record, path) or path.stat().st_size != descriptor.size:
                 return None
         except (OSError, ValueError, LookupError, TypeError):
             return None

@@ -35,7 +35,7 @@ class Segments:
         """
         text = "\0".join([str(LINKING), self._options.key(), *parts])
         path = self._cache.segment(hashlib.sha256(text.encode()).hexdigest())
-        if path.exists():
+        if self._cache.use(path):
             try:
                 return path, read_index(path)
             except IntegrityError:

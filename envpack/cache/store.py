@@ -1,22 +1,9 @@
-"""What was downloaded and made before, by content.
-
-    ROOT/archives/SHA256/FILENAME   a package archive, under its own name: tools read a wheel's name
-    ROOT/blobs/sha256/DIGEST        a blob of an image: manifest, configuration, layer
-    ROOT/segments/KEY               a part of a file system image, by the key of all it was made from
-    ROOT/layers/KEY                 which blob is the layer made from that key: {diff_id, digest, size}
-    ROOT/tmp/NAME/                  a running command's own files
-    ROOT/tmp/NAME.lock              held (flock) by that command for as long as it lives
-
-A file under its final name is whole and was verified before it got that name, so builds trust it: hashing
-591 MB again would cost as much as half a build. :meth:`Cache.check` is for those who trust their disk less.
-``FILENAME.part`` beside a final name is a download that goes on with the next run. Everything else that a
-killed command leaves behind is in its folder below ``tmp``, whose lock the system lets go of; the next
-command removes such folders. Where the file system has no locks they stay.
-"""
+"""The cache's files: where each is, how it gets there, and that it is used."""
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 import re
@@ -89,7 +76,7 @@ class Cache:
         folder = self.root / "tmp"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            _remove_abandoned(folder)
+            remove_abandoned(folder)
             own, lock = _make(folder)
         except OSError as error:
             raise cannot_write(self.root, error) from error
@@ -143,6 +130,45 @@ class Cache:
                 hint=f"Remove it (`rm {path}`) and run the same command again.",
             )
 
+    def use(self, *paths: Path) -> bool:
+        """Note that these files are used now, and say whether all of them are there.
+
+        While the command has its :meth:`temporary` folder, which it must have before, nobody prunes them.
+        A cache that can only be read is used all the same.
+        """
+        found = True
+        with self.guarded(exclusive=False):
+            for path in paths:
+                try:
+                    os.utime(path)
+                except OSError:
+                    found = found and path.exists()
+        return found
+
+    @contextmanager
+    def guarded(self, *, exclusive: bool) -> Iterator[bool]:
+        """Hold the lock between using and removing files; ``False`` where there are no locks."""
+        descriptor = self._guard()
+        if descriptor is None:
+            yield False
+            return
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
+                locked = True
+            except OSError:  # not on this file system
+                locked = False
+            yield locked
+        finally:
+            os.close(descriptor)
+
+    def _guard(self) -> int | None:
+        path = self.root / "prune.lock"
+        for flags in (os.O_RDWR | os.O_CREAT, os.O_RDONLY):
+            with suppress(OSError):
+                return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+        return None
+
 
 def cannot_write(root: Path, error: OSError) -> OutputError:
     """The error for a cache that cannot be written."""
@@ -169,7 +195,7 @@ def _make(folder: Path) -> tuple[Path, int]:
         os.close(descriptor)
 
 
-def _remove_abandoned(folder: Path) -> None:
+def remove_abandoned(folder: Path) -> None:
     """Remove the folders whose lock nobody holds. Others may be doing the same: what is gone is gone."""
     for lock in sorted(folder.glob("*.lock")):
         with suppress(FileNotFoundError, PermissionError):
