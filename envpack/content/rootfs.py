@@ -61,8 +61,7 @@ def entries(layers: Sequence[Path]) -> Iterator[Entry]:
     Directories, links and devices come first, sorted, then the files in the order of the layers, each
     followed by its further names as hard links. Owners, modes, mtimes and extended attributes are kept.
 
-    Raises :class:`IntegrityError` when a layer is damaged, has names that leave the root, or uses sparse
-    files.
+    Raises :class:`IntegrityError` when a layer is damaged or has names that leave the root.
     """
     tree = _Tree.of(layers)
     files: dict[tuple[int, int], list[tuple[str, Entry]]] = {}

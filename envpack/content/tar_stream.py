@@ -13,7 +13,8 @@ first bit is set):
      136      12  mtime
      148       8  checksum: sum of the header's bytes, this field as spaces
      156       1  type: 0 or NUL file, 1 hard link, 2 symlink, 3 character device, 4 block device,
-                  5 directory, 6 fifo, 7 file; x, g pax records; L, K GNU long name and long link
+                  5 directory, 6 fifo, 7 file; x, g pax records; L, K GNU long name and long link;
+                  S GNU file with holes (see tar_sparse)
      157     100  link name
      257       6  magic: "ustar" NUL (POSIX) or "ustar " (GNU)
      329       8  device major
@@ -32,6 +33,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol, cast
 
+from envpack.content import tar_sparse
+from envpack.content.tar_sparse import Sparse
 from envpack.entry import decode_path
 
 BLOCK = 512
@@ -72,7 +75,8 @@ class Member:
 class TarStream:
     """Iterate for members; :meth:`chunks` or :meth:`read` give the current one's data, once.
 
-    Data that is not asked for is skipped. Raises :class:`TarError`, and whatever ``stream.read`` raises.
+    Holes of sparse files are given as zeros. Data that is not asked for is skipped. Raises
+    :class:`TarError`, and whatever ``stream.read`` raises.
     """
 
     def __init__(self, stream: Readable) -> None:
@@ -81,6 +85,7 @@ class TarStream:
         self._position = 0
         self._data_left = 0  # of the current member
         self._padding = 0
+        self._sparse: Sparse | None = None
         self._global: dict[str, bytes] = {}
 
     def __iter__(self) -> Iterator[Member]:
@@ -107,13 +112,28 @@ class TarStream:
 
     def chunks(self) -> Iterator[bytes]:
         """The current member's data, in pieces of at most a MiB."""
-        while self._data_left:
-            piece = self._some(min(self._data_left, CHUNK))
+        if self._sparse is None:
+            yield from self._stored(self._data_left)
+            return
+        sparse, self._sparse = self._sparse, None
+        position = 0
+        for offset, length in sparse.pieces:
+            yield from _zeros(offset - position)
+            yield from self._stored(length)
+            position = offset + length
+        yield from _zeros(sparse.size - position)
+
+    def _stored(self, size: int) -> Iterator[bytes]:
+        while size:
+            piece = self._some(min(size, CHUNK))
             self._data_left -= len(piece)
+            size -= len(piece)
             yield piece
 
     def read(self) -> bytes:
         """The current member's data at once."""
+        if self._sparse is not None:
+            return b"".join(self.chunks())
         data = self._exactly(self._data_left)
         self._data_left = 0
         return data
@@ -121,10 +141,16 @@ class TarStream:
     def _next(self) -> Member | None:
         self._skip(self._data_left + self._padding)
         self._data_left = self._padding = 0
+        self._sparse = None
         header = self._exactly(BLOCK, end_allowed=True)
         if not header or header == bytes(BLOCK):
             return None
         member = _header(header)
+        if member.type == "S":
+            try:
+                self._sparse = tar_sparse.of_header(header, lambda: self._exactly(BLOCK), _number)
+            except ValueError as error:
+                raise TarError(f"{member.name!r}: {error}") from error
         self._set_size(member)
         return member
 
@@ -141,7 +167,7 @@ class TarStream:
         return self.read()
 
     def _apply(self, member: Member, pax: dict[str, bytes]) -> None:
-        if any(key.startswith("GNU.sparse.") for key in pax) or member.type not in "01234567\0":
+        if member.type not in "01234567S\0":
             raise TarError(f"{member.name!r} is of a type that is not read ({member.type!r})")
         if pax:
             member.pax = pax
@@ -155,10 +181,32 @@ class TarStream:
                 if member.size < 0:
                     raise TarError(f"{member.name!r} has a negative size")
                 self._set_size(member)
-        if member.type in "\0007":
+        if member.type in "\0007S":
             member.type = FILE
         if member.type == FILE and member.name.endswith("/"):  # how archives before POSIX say directory
             member.type = DIRECTORY
+        if member.type == FILE:
+            self._set_holes(member, pax)
+
+    def _set_holes(self, member: Member, pax: dict[str, bytes]) -> None:
+        """Have the file's own size and name where the archive stores only parts of it."""
+        if self._sparse is None:
+            try:
+                self._sparse = tar_sparse.of_records(pax, self._block_of_data)
+            except ValueError as error:
+                raise TarError(f"{member.name!r}: {error}") from error
+        if self._sparse is not None:
+            if self._sparse.stored != self._data_left:
+                raise TarError(f"{member.name!r} has other holes than its header says")
+            member.size = self._sparse.size
+            if name := pax.get("GNU.sparse.name"):
+                member.name = decode_path(name)
+
+    def _block_of_data(self) -> bytes:
+        if self._data_left < BLOCK:
+            raise TarError("a file with holes ends before its map does")
+        self._data_left -= BLOCK
+        return self._exactly(BLOCK)
 
     def _fill(self) -> bool:
         self._buffer = self._stream.read(CHUNK)
@@ -197,6 +245,14 @@ class TarStream:
         """Read what follows the end mark, so that checksums at the end of the stream are compared."""
         while self._fill():
             pass
+
+
+def _zeros(size: int) -> Iterator[bytes]:
+    hole = bytes(min(size, CHUNK))
+    for _ in range(size // CHUNK):
+        yield hole
+    if size % CHUNK:
+        yield hole[: size % CHUNK]
 
 
 def _header(block: bytes) -> Member:
@@ -244,7 +300,7 @@ def _number(raw: bytes) -> int:
 
 
 def _pax_records(data: bytes) -> dict[str, bytes]:
-    records = {}
+    records: dict[str, bytes] = {}
     position = 0
     while position < len(data):
         space = data.find(b" ", position, position + 20)
@@ -255,7 +311,11 @@ def _pax_records(data: bytes) -> dict[str, bytes]:
         key, equals, value = data[space + 1 : end - 1].partition(b"=")
         if not equals or end > len(data) or data[end - 1 : end] != b"\n":
             raise TarError("an extended header is malformed")
-        records[key.decode("utf-8", "surrogateescape")] = value
+        name = key.decode("utf-8", "surrogateescape")
+        if name in ("GNU.sparse.offset", "GNU.sparse.numbytes"):  # the one case where a key is repeated
+            name, before = "GNU.sparse.map", records.get("GNU.sparse.map")
+            value = value if before is None else before + b"," + value
+        records[name] = value
         position = end
     return records
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
+import subprocess
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -173,7 +174,7 @@ def _header(archive: bytes = b"", **changes: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (_header(type=b"S"), "not read"),
+        (_header(type=b"M"), "not read"),
         (_header(type=b"x", size=b"77777777777\0"), "extended header of"),
         (_header(type=b"x", size=b"00000000010\0") + b"9999 a=b".ljust(512, b"\0"), "malformed"),
         (_header(type=b"x", size=b"00000000010\0") + b"-8 pat=b".ljust(512, b"\0"), "malformed"),
@@ -187,8 +188,63 @@ def test_headers_that_cannot_be(data: bytes, said: str) -> None:
         members(data + bytes(1024))
 
 
-def test_sparse_files_are_refused() -> None:
-    info, data = member("a", b"x")
-    info.pax_headers = {"GNU.sparse.major": "1"}
-    with pytest.raises(TarError, match="not read"):
+SPARSE = ["--format=gnu", "--format=posix --sparse-version=0.0", "--format=posix --sparse-version=0.1",
+          "--format=posix --sparse-version=1.0"]  # fmt: skip
+
+
+@pytest.mark.parametrize("options", SPARSE)
+@pytest.mark.parametrize("step", [100, 1 << 20])
+def test_holes_as_gnu_tar_writes_them(tmp_path: Path, options: str, step: int) -> None:
+    pieces = {
+        "start": [(0, b"x" * 5000)],
+        "many": [(i << 14, b"%d" % i) for i in range(300)],
+        "middle": [(3 << 20, b"y" * (2 << 20))],
+        "none": [],
+        "n" * 200: [(1 << 16, b"z")],
+    }
+    for name, parts in pieces.items():
+        with (tmp_path / name).open("wb") as out:
+            for at, data in parts:
+                out.seek(at)
+                out.write(data)
+            out.truncate((8 << 20) + 7)
+    (tmp_path / "whole").write_bytes(b"not sparse")
+    names = [*pieces, "whole"]
+    command = ["tar", "--sparse", *options.split(), "-cf", "-", *names]
+    done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    assert len(done.stdout) < 12 << 20
+    found = members(done.stdout, step)
+    assert [got.name for got, _ in found] == names
+    for got, content in found:
+        assert content == (tmp_path / got.name).read_bytes()
+        assert (got.type, got.size) == (tar_stream.FILE, len(content))
+    assert [got.name for got in TarStream(Slow(done.stdout, step))] == names  # their data skipped
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        {"major": "2", "minor": "0", "realsize": "5"},
+        {"major": "1", "minor": "0", "realsize": "5"},  # no map in the data
+        {"map": "0,5"},
+        {"map": "0,5", "size": "no number"},
+        {"map": "0", "size": "9"},
+        {"map": "0,6", "size": "9"},
+        {"map": "0,4", "size": "9"},
+        {"map": "3,3,2,2", "size": "9"},
+        {"map": "8,5", "size": "9"},
+        {"map": "0,9,9,-4", "size": "9"},
+    ],
+)
+def test_impossible_holes_are_refused(records: dict[str, str]) -> None:
+    info, data = member("f", b"12345")
+    info.pax_headers = {f"GNU.sparse.{key}": value for key, value in records.items()}
+    with pytest.raises(TarError, match="f'"):
+        members(tar([(info, data)]))
+
+
+def test_a_map_of_holes_that_never_ends_is_refused() -> None:
+    info, data = member("f", b"9" * 30 + b"\n" + b"0\n" * 2000)
+    info.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "5"}
+    with pytest.raises(TarError, match="pieces"):
         members(tar([(info, data)]))
