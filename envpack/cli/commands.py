@@ -5,32 +5,22 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import click
 
 from envpack import __version__
 from envpack.cli import show
-from envpack.errors import EnvpackError, Interrupted, OutputError, UsageError
-from envpack.ledger import Ledger
-from envpack.progress import Progress
+from envpack.cli.cache import cache
+from envpack.cli.reporting import report as _report
+from envpack.cli.reporting import reporting as _reporting
+from envpack.errors import EnvpackError, Interrupted, UsageError
 
 LABEL_HELP = "A label of the image, e.g. org.opencontainers.image.revision=$(git rev-parse HEAD)."
 PLATFORM_HELP = "Conda platform of the image, e.g. linux-64. May be given several times."
-
-
-class Result(Protocol):
-    """What a command of the pipeline gives back."""
-
-    def as_dict(self) -> dict[str, object]:
-        """Plain values for ``--json``."""
-
-
-R = TypeVar("R", bound=Result)
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -84,55 +74,6 @@ def _failed(problem: EnvpackError, arguments: Sequence[str]) -> int:
     return problem.exit_code
 
 
-def _report(
-    command: Callable[[Progress, Ledger], R], show_result: Callable[[R], None], *, as_json: bool, quiet: bool
-) -> None:
-    """Call ``command`` with a progress display and a ledger, then show both findings and result."""
-    from envpack.cli.progress import reporter
-
-    ledger = Ledger()
-    shown: Collection[str] = ()
-    try:
-        with reporter(quiet=quiet) as progress:
-            result = command(progress, ledger)
-        shown = getattr(result, "tabulated", ())
-    except Interrupted:
-        raise
-    except EnvpackError as problem:
-        if not as_json:
-            raise
-        # With what was found until then.
-        show.as_json({**show.error_document(problem), "findings": [f.as_dict() for f in ledger]})
-        raise click.exceptions.Exit(problem.exit_code) from problem
-    finally:
-        if not as_json:
-            with suppress(OSError):  # nobody is there to be told
-                show.findings(tuple(ledger), shown)
-    try:
-        if as_json:
-            show.as_json({**result.as_dict(), "findings": [finding.as_dict() for finding in ledger]})
-        else:
-            show_result(result)
-    except BrokenPipeError:
-        pass  # the reader left early, as `head` does: the work is done all the same
-    except OSError as error:
-        raise OutputError(
-            "the result cannot be written to standard output",
-            why=error.strerror,
-            hint="The work is done; run the same command again to see what it gave.",
-        ) from error
-
-
-def _reporting(command: F) -> F:
-    """The options of every command that reports."""
-    command = click.option("-q", "--quiet", is_flag=True, help="No progress; results and errors only.")(
-        command
-    )
-    return click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON document.")(
-        command
-    )
-
-
 def _labels(_context: click.Context, _option: click.Parameter, given: Sequence[str]) -> dict[str, str]:
     """``--label KEY=VALUE`` as a mapping; what a label may be is checked with the rest of the recipe."""
     for text in given:
@@ -155,10 +96,14 @@ def envpack(context: click.Context) -> None:
     envpack build    lock            -> images/NAME.sif
     envpack recipe   lock            -> recipes/NAME, for docker build and apptainer build
     envpack run      images/NAME.sif script.py
+    envpack cache    what was downloaded and made before
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help(), err=True)
         context.exit(UsageError.exit_code)
+
+
+envpack.add_command(cache)
 
 
 @envpack.command()
