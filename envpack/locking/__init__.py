@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement as Pep508
 from packaging.utils import canonicalize_name
@@ -16,7 +17,17 @@ from envpack.config import Config
 from envpack.errors import CheckFailed, OutputError, Problem, SolveError
 from envpack.ledger import Ledger
 from envpack.lockfile import BuildPins, Lockfile
-from envpack.locking import arrange, conda_lock, elsewhere, pins, pip_relax, pip_solver, request, wheels
+from envpack.locking import (
+    arrange,
+    conda_lock,
+    elsewhere,
+    pins,
+    pip_relax,
+    pip_solver,
+    request,
+    unindexed,
+    wheels,
+)
 from envpack.locking import cuda as gpu
 from envpack.locking.external import ExternalSolver
 from envpack.locking.pins import Pinning
@@ -25,8 +36,12 @@ from envpack.locking.preference import Prefer
 from envpack.locking.request import Answer
 from envpack.locking.solution import Relaxation, Solution, SolvedPackage
 from envpack.locking.solver import CondaRecord, CondaSolver, glibc_needed
+from envpack.locking.unindexed import Instead
 from envpack.progress import Progress, Quiet
 from envpack.spec import EnvSpec, Requirement
+
+if TYPE_CHECKING:
+    from conda_lock.lockfile.v2prelim.models import Lockfile as CondaLockfile
 
 __all__ = [
     "Pinning",
@@ -72,52 +87,26 @@ def solve(
     progress = progress or Quiet()
     wanted = tuple(sorted(set(platforms)))
     versions = {platform: glibc if isinstance(glibc, str) else glibc[platform] for platform in wanted}
-    chosen: dict[str, tuple[CondaRecord, ...]] = dict.fromkeys(wanted, ())
-    aims: dict[str, pip_solver.Target] = {}
-    wheels_of: dict[str, tuple[PipRecord, ...]] = dict.fromkeys(wanted, ())
-    answers: list[Answer] = []
     as_written = arrange.written(spec)
     spec, driver, read = arrange.arrange(
         spec, platforms=wanted, glibc=versions, config=config, ledger=ledger, progress=progress,
         solver=solver, prefer=prefer, gpu=cuda,
     )  # fmt: skip
-    pip_requirements = spec.pip
-    if spec.system_python:
-        assert system_python is not None
-        aims = {p: Target(p, system_python, "", versions[p], system_python=True) for p in wanted}
-        # What installs the others: a distribution's is too old for many wheels. pip knows those for glibc
-        # 2.18 and newer (manylinux_2_28) since 20.3, and Ubuntu 20.04 has 20.0.
-        pip_requirements = (Requirement("pip"), *spec.pip)
-    else:
+
+    def conda_of(spec: EnvSpec, said: Ledger) -> Callable[[str, str], Answer]:
         with _temporary_files():
             conda_lock.check(spec, wanted)
-        pinned = replace(spec, conda=pins.apply(spec, pin, ledger))
-        ask = _conda_solver(pinned, wanted, config, ledger, progress, solver, driver, seconds, read)
+        pinned = replace(spec, conda=pins.apply(spec, pin, said))
+        return _conda_solver(pinned, wanted, config, said, progress, solver, driver, seconds, read)
 
-    def conda(platform: str) -> tuple[CondaRecord, ...]:
-        with progress.step(f"Solving conda packages for {platform}"):
-            answers.append(ask(platform, versions[platform]))
-            chosen[platform] = _checked(answers[-1].records)
-        if spec.pip:
-            aims[platform] = pip_solver.target(platform, chosen[platform], versions[platform])
-        return chosen[platform]
+    def attempt(instead: Instead, said: Ledger) -> _Chosen:
+        ask = None if spec.system_python else conda_of(instead.spec, said)
+        return _chosen(instead, wanted, versions, ask, system_python, said, progress)
 
-    def pip(platform: str) -> tuple[PipRecord, ...]:
-        with progress.step(f"Solving pip packages for {platform}"):
-            if spec.complete:
-                wheels_of[platform], loosened = pip_relax.solve(
-                    pip_requirements, spec.pip_options, chosen[platform], aims[platform], ledger
-                )
-                answers.append(Answer((), loosened))
-            else:
-                wheels_of[platform] = pip_solver.solve(
-                    pip_requirements, spec.pip_options, chosen[platform], aims[platform], ledger
-                )
-        return wheels_of[platform]
-
+    spec, found = unindexed.solve(spec, wanted, read, attempt, ledger=ledger, progress=progress)
+    lock, chosen, wheels_of = found.lock, found.conda, found.pip
+    # Of the request as it was written, so that it can be compared without the network.
     with _temporary_files():
-        lock = conda_lock.make_lock(spec, wanted, None if spec.system_python else conda, pip)
-        # Of the request as it was written, so that it can be compared without the network.
         lock.metadata.content_hash = conda_lock.content_hash(as_written, wanted)
     urls = {(p.platform, p.manager, p.name): p.url for p in lock.package}
     packages = [
@@ -129,11 +118,75 @@ def solve(
     for platform in wanted:
         here = [package for package in packages if package.platform == platform]
         gpu.check(spec, here, ledger, platform=platform, wanted=cuda)
-    spec = _with_leaves(spec, answers)
-    relaxed = tuple(one for answer in answers for one in answer.relaxed)
+    spec = _with_leaves(spec, found.answers)
+    relaxed = tuple(one for answer in found.answers for one in answer.relaxed)
     asked_for = _asked(spec)
     requested = {p: _requested(asked_for, chosen[p], wheels_of[p]) for p in wanted}
     return Solution(spec, wanted, tuple(packages), requested, asked_for, lock, relaxed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """The packages by platform, the lock that conda-lock made of them, and what was relaxed for them."""
+
+    lock: CondaLockfile
+    conda: dict[str, tuple[CondaRecord, ...]]
+    pip: dict[str, tuple[PipRecord, ...]]
+    answers: list[Answer]
+
+
+def _chosen(
+    instead: Instead,
+    platforms: Sequence[str],
+    glibc: Mapping[str, str],
+    ask: Callable[[str, str], Answer] | None,
+    system_python: str | None,
+    ledger: Ledger,
+    progress: Progress,
+) -> _Chosen:
+    """Solve what ``instead`` has for all platforms: conda's part by ``ask``, if there is one, then pip's."""
+    spec = instead.spec
+    chosen: dict[str, tuple[CondaRecord, ...]] = dict.fromkeys(platforms, ())
+    wheels_of: dict[str, tuple[PipRecord, ...]] = dict.fromkeys(platforms, ())
+    answers: list[Answer] = []
+    aims: dict[str, Target] = {}
+    requirements = spec.pip
+    if ask is None:
+        assert system_python is not None
+        aims = {p: Target(p, system_python, "", glibc[p], system_python=True) for p in platforms}
+        # What installs the others: a distribution's is too old for many wheels. pip knows those for glibc
+        # 2.18 and newer (manylinux_2_28) since 20.3, and Ubuntu 20.04 has 20.0.
+        requirements = (Requirement("pip"), *spec.pip)
+
+    def conda(platform: str) -> tuple[CondaRecord, ...]:
+        assert ask is not None
+        with progress.step(f"Solving conda packages for {platform}"):
+            answers.append(ask(platform, glibc[platform]))
+            chosen[platform] = _checked(answers[-1].records)
+        if spec.pip:
+            aims[platform] = pip_solver.target(platform, chosen[platform], glibc[platform])
+        return chosen[platform]
+
+    def pip(platform: str) -> tuple[PipRecord, ...]:
+        aim = aims[platform]
+        with progress.step(f"Solving pip packages for {platform}"):
+            if spec.complete:
+                found, loosened = pip_relax.solve(
+                    requirements, spec.pip_options, chosen[platform], aim, ledger, instead
+                )
+                answers.append(Answer((), loosened))
+            else:
+                try:
+                    found = pip_solver.solve(requirements, spec.pip_options, chosen[platform], aim, ledger)
+                except SolveError as error:
+                    instead.failed(error, aim)
+                    raise
+        wheels_of[platform] = found
+        return wheels_of[platform]
+
+    with _temporary_files():
+        lock = conda_lock.make_lock(spec, platforms, None if ask is None else conda, pip)
+    return _Chosen(lock, chosen, wheels_of, answers)
 
 
 def write(solution: Solution, pins: BuildPins, path: Path) -> None:

@@ -19,6 +19,7 @@ from envpack.locking import pip_solver
 from envpack.locking.pip_solver import PipRecord, Target
 from envpack.locking.solution import Relaxation
 from envpack.locking.solver import CondaRecord
+from envpack.locking.unindexed import Instead
 from envpack.locking.uv_messages import ABSENT, names_in
 from envpack.spec import PipOptions, Requirement
 
@@ -55,10 +56,12 @@ def solve(
     records: tuple[CondaRecord, ...],
     aim: Target,
     ledger: Ledger,
+    instead: Instead | None = None,
 ) -> tuple[tuple[PipRecord, ...], tuple[Relaxation, ...]]:
     """As :func:`pip_solver.solve`, and what was relaxed; that and what was left out is said in ``ledger``.
 
-    Raises what it raises where nothing is left to relax.
+    ``instead`` is told the failures before anything is relaxed. Raises what it raises, and what
+    :func:`pip_solver.solve` does where nothing is left to relax.
     """
     lines = [_Line(requirement) for requirement in requirements]
     for _ in range(ROUNDS):
@@ -67,7 +70,11 @@ def solve(
             found = pip_solver.solve(asked, options, records, aim, ledger)
             break
         except SolveError as error:
+            if instead:
+                instead.failed(error, aim)
             if not _give_way([line for line in lines if not line.absent], error):
+                if instead:
+                    instead.failed(error, aim, any_version=True)
                 raise
     else:
         found = pip_solver.solve(

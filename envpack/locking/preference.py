@@ -187,7 +187,7 @@ class _Lines:
         for line in lines:
             requirement = Pep508(line.text)
             project = canonicalize_name(requirement.name)
-            if requirement.marker and (applies := _on_linux(requirement.marker)) is not None:
+            if requirement.marker and (applies := on_linux(requirement.marker)) is not None:
                 if not applies:
                     self._drop(line, "pip", project, f"it is for other systems: {requirement.marker}")
                     continue
@@ -344,7 +344,7 @@ def _joined(spec: _MatchSpec, version: str) -> str | None:
     return None if set(clauses) == set(spec.version.split(",")) else f"{spec.name} {','.join(clauses)}"
 
 
-def _on_linux(marker: Marker) -> bool | None:
+def on_linux(marker: Marker) -> bool | None:
     """Whether ``marker`` holds on Linux, whatever the python and the machine; ``None`` where these decide."""
     answers = {
         marker.evaluate(
