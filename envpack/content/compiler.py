@@ -8,13 +8,16 @@ in one zip. No site-packages, no user settings and no variables of the caller's 
 
 from __future__ import annotations
 
+import _imp
 import queue
 import re
 import shutil
 import tempfile
+import threading
 import zipfile
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import Popen
 from types import TracebackType
@@ -22,6 +25,7 @@ from types import TracebackType
 from envpack import process
 from envpack.atomic import cannot_write
 from envpack.content import tar_stream
+from envpack.content.compile_worker import SAMPLES
 from envpack.content.conda_archive import CondaArchive
 from envpack.content.damaged import reading
 from envpack.content.python_layout import PythonLayout
@@ -37,6 +41,9 @@ _MODULE = re.compile(
     r"(encodings/[^/]+|abc|codecs|io|os|stat|posixpath|genericpath|_collections_abc|_bootlocale|warnings)\.py\Z"
 )
 _WORKER = Path(__file__).with_name("compile_worker.py")
+# What goes to a worker at once: enough that waking up costs little, little enough that all have work.
+_BATCH = 16
+_BATCH_SIZE = 1 << 20
 
 
 class Compiler:
@@ -64,8 +71,9 @@ class Compiler:
         self._folder = folder
         self._home: Path | None = None
         self._workers: list[Popen[bytes]] = []
-        self._idle: queue.SimpleQueue[Popen[bytes]] = queue.SimpleQueue()
-        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="compiler")
+        self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._hashes_here = False
 
     def __enter__(self) -> Compiler:
         """Unpack the interpreter and start the workers."""
@@ -74,20 +82,24 @@ class Compiler:
             layout = self._unpack(self._home)
             for _ in range(self._count):
                 self._workers.append(self._start(self._home, layout))
-            hello = [_take(worker) for worker in self._workers]
+            hello = [(_take(worker), _take(worker)) for worker in self._workers]
         except OSError as error:
             self._end()
             raise cannot_write(self._home or self._folder or Path(tempfile.gettempdir()), error) from error
         except BaseException:
             self._end()
             raise
-        if any(answer is None for answer in hello):
+        if any(None in answers for answers in hello):
             failure = _ended(self._workers[0], f"the python of {self._python.name} does not start")
             self._end()
             raise failure
-        self.magic, self.cache_tag = (hello[0] or b"")[:4], (hello[0] or b"")[4:].decode()
+        name, hashes = (answer or b"" for answer in hello[0])
+        self.magic, self.cache_tag = name[:4], name[4:].decode()
+        self._hashes_here = b"".join(map(self._hash, SAMPLES)) == hashes
         for worker in self._workers:
-            self._idle.put(worker)
+            thread = threading.Thread(target=self._serve, args=(worker,), name="compiler", daemon=True)
+            self._threads.append(thread)
+            thread.start()
         return self
 
     def __exit__(
@@ -102,30 +114,38 @@ class Compiler:
         ``None`` when the source does not compile. The future raises :class:`ProgramError` when the
         interpreter crashes.
         """
-        return self._threads.submit(self._ask, b"C", path, source)
+        request = _Request(b"C", path, source)
+        self._requests.put(request)
+        return request.answer
 
     def source_hash(self, source: bytes) -> Future[bytes | None]:
         """The eight bytes by which this python's ``.pyc`` files know their source."""
-        return self._threads.submit(self._ask, b"H", "", source)
+        request = _Request(b"H", "", source)
+        if self._hashes_here:
+            request.answer.set_result(self._hash(source))
+        else:
+            self._requests.put(request)
+        return request.answer
 
-    def _ask(self, kind: bytes, path: str, source: bytes) -> bytes | None:
-        worker = self._idle.get()
-        try:
-            assert worker.stdin is not None
-            assert worker.stdout is not None
-            name = encode_path(path)
-            request = (kind, len(name).to_bytes(4, "big"), name, len(source).to_bytes(4, "big"), source)
-            worker.stdin.write(b"".join(request))
-            worker.stdin.flush()
-            verdict = worker.stdout.read(1)
-            answer = _take(worker) if verdict == b"1" else None
-        except BrokenPipeError:
-            verdict, answer = b"", None
-        finally:
-            self._idle.put(worker)
-        if not verdict or (verdict == b"1" and answer is None):
-            raise _ended(worker, f"python crashed while compiling {path}")
-        return answer
+    def _hash(self, source: bytes) -> bytes:
+        """The same by the python that envpack runs in; it may have another function."""
+        return _imp.source_hash(int.from_bytes(self.magic, "little"), source)
+
+    def _serve(self, worker: Popen[bytes]) -> None:
+        """Hand requests to one worker until there are no more."""
+        while (request := self._requests.get()) is not None:
+            batch, size = [request], len(request.source)
+            while len(batch) < _BATCH and size < _BATCH_SIZE:
+                try:
+                    request = self._requests.get_nowait()
+                except queue.Empty:
+                    break
+                if request is None:
+                    self._requests.put(None)  # the others', or one's own in the next round
+                    break
+                batch.append(request)
+                size += len(request.source)
+            _ask(worker, batch)
 
     def _unpack(self, home: Path) -> PythonLayout:
         archive = CondaArchive.open(self._python)
@@ -157,15 +177,58 @@ class Compiler:
         return process.start([str(part) for part in command], env=environment)
 
     def _end(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
         for worker in self._workers:
             worker.kill()
-        self._threads.shutdown()
+        for _ in self._threads:
+            self._requests.put(None)
+        for thread in self._threads:
+            thread.join()
         for worker in self._workers:
             worker.communicate()
         self._workers.clear()
+        self._threads.clear()
         if self._home is not None:
             shutil.rmtree(self._home, ignore_errors=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """Something to ask a worker; see :mod:`envpack.content.compile_worker` for ``kind``."""
+
+    kind: bytes
+    path: str
+    source: bytes
+    answer: Future[bytes | None] = field(default_factory=Future)
+
+    def packed(self) -> tuple[bytes, ...]:
+        """The bytes of the request, in pieces."""
+        name = encode_path(self.path)
+        return self.kind, len(name).to_bytes(4, "big"), name, len(self.source).to_bytes(4, "big"), self.source
+
+
+def _ask(worker: Popen[bytes], batch: Sequence[_Request]) -> None:
+    """Have a batch answered; a worker that crashes fails what it has not answered."""
+    assert worker.stdin is not None
+    assert worker.stdout is not None
+    done = 0
+    try:
+        worker.stdin.write(len(batch).to_bytes(4, "big"))
+        worker.stdin.write(b"".join(piece for request in batch for piece in request.packed()))
+        worker.stdin.flush()
+        for request in batch:
+            verdict = worker.stdout.read(1)
+            answer = _take(worker) if verdict == b"1" else None
+            if not verdict or (verdict == b"1" and answer is None):
+                break
+            request.answer.set_result(answer)
+            done += 1
+    except (BrokenPipeError, ValueError):  # ended; or ended and closed
+        pass
+    if batch[done:]:
+        more = f" or one of the {len(batch) - done - 1} sources after it" if batch[done + 1 :] else ""
+        failure = _ended(worker, f"python crashed while compiling {batch[done].path}{more}")
+        for request in batch[done:]:
+            request.answer.set_exception(failure)
 
 
 def _ended(worker: Popen[bytes], what: str) -> ProgramError:

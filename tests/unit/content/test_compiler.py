@@ -167,10 +167,8 @@ def test_an_interpreter_that_does_not_start(tmp_path: Path, program: bytes, said
 
 
 def test_an_interpreter_that_crashes(tmp_path: Path) -> None:
-    hello = rb"printf '\000\000\000\006MAGItag'"
-    program = (
-        b"#!/bin/sh\n" + hello.replace(b"006", b"007") + b"\nread x\necho out of memory >&2\nkill -9 $$\n"
-    )
+    hello = rb"printf '\000\000\000\007MAGItag\000\000\000\000'"
+    program = b"#!/bin/sh\n" + hello + b"\nread x\necho out of memory >&2\nkill -9 $$\n"
     with (
         Compiler(_package(tmp_path, program), folder=tmp_path) as compiler,
         pytest.raises(ProgramError, match=r"crashed while compiling /a\.py") as raised,
