@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import stat
 from collections.abc import Mapping
@@ -37,6 +38,7 @@ from envpack.namespace.system import (
     CLONE_NEWUSER,
     CLONE_NEWUTS,
     FAILED,
+    MNT_DETACH,
     MS_BIND,
     MS_PRIVATE,
     MS_REC,
@@ -99,6 +101,11 @@ def main(folder: Path) -> int:
         report(folder, {"failed": failure.report})
         return FAILED
     finally:
+        # Here, where the user is root: folders may have got modes that keep their owner out.
+        libc.umount2(os.fsencode(folder / "space" / "root"), MNT_DETACH)
+        for name in (str(folder / "disk"), plan["unpacked"]):
+            if name:
+                shutil.rmtree(name, ignore_errors=True)
         if squashfuse:
             os.kill(squashfuse, signal.SIGKILL)
             os.waitpid(squashfuse, 0)
