@@ -221,9 +221,10 @@ def lock(
 )
 @click.option(
     "--format",
-    type=click.Choice(["sif", "oci", "docker"]),
-    help="sif for Apptainer; oci and docker are one archive, for docker load, podman, skopeo and others. "
-    "Default: sif; with --engine docker the image stays in the daemon.",
+    type=click.Choice(["sif", "sqfs", "oci", "docker"]),
+    help="sif for Apptainer; sqfs is the environment alone, to bind into any container; oci and docker are "
+    "one archive, for docker load, podman, skopeo and others. Default: sif; with --engine docker the image "
+    "stays in the daemon.",
 )
 @click.option("--sandbox", is_flag=True, help="A folder to work in, images/NAME.sandbox; needs Apptainer.")
 @click.option("--tag", help="Name of an oci or docker image, e.g. group/name:1.0. Default: NAME:latest.")
@@ -244,7 +245,7 @@ def lock(
     "-o",
     "--output",
     type=click.Path(path_type=Path),
-    help="The image file. Default: images/NAME.sif, images/NAME.oci.tar.",
+    help="The image file. Default: images/NAME with .sif, .sqfs or .oci.tar.",
 )
 @_reporting
 def build(

@@ -109,6 +109,10 @@ def built(result: Built) -> None:
     if image.reference is None and image.size is None:
         click.echo(f"work in it: apptainer shell --writable {image.path}")
         click.echo(f"lock what it then holds: envpack lock {image.path} --name {result.name}")
+    elif result.format == "sqfs":
+        prefix = image.recipe.prefix
+        click.echo(f"bind it into any base: apptainer exec -B {image.path}:{prefix}:image-src=/ BASE.sif \\")
+        click.echo(f"    {prefix}/bin/python script.py")
     elif image.reference is None or str(image.path).endswith(".sif"):
         click.echo(f"run python in it: envpack run {image.path} --version")
     elif image.path is None:

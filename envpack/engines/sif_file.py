@@ -55,11 +55,11 @@ def write(
             content=made.digest,
             epoch=recipe.epoch,
         )
-        size, digest = _hash(out)
+        size, digest = measured(out)
     return Written(size, digest, made)
 
 
-def _hash(out: BinaryIO) -> tuple[int, str]:
+def measured(out: BinaryIO) -> tuple[int, str]:
     """Size and sha256 of the file written so far."""
     out.flush()
     out.seek(0)

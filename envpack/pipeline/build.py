@@ -10,6 +10,7 @@ from envpack import atomic, lockfile
 from envpack.cache import Cache
 from envpack.config import Config
 from envpack.engines import Engine, Image
+from envpack.errors import UsageError
 from envpack.ledger import Ledger
 from envpack.lockfile import Lockfile
 from envpack.pipeline.project import find_lock, recipe_folder
@@ -26,6 +27,7 @@ class Built:
 
     name: str
     platform: str
+    format: Format
     image: Image
     recipes: tuple[Path, ...]
 
@@ -35,6 +37,7 @@ class Built:
         return {
             "name": self.name,
             "platform": self.platform,
+            "format": self.format,
             "image": _text(self.image.path),
             "size": self.image.size,
             "sha256": self.image.sha256,
@@ -89,6 +92,8 @@ def build(
     path = find_lock(directory, name)
     lock = lockfile.read(path)
     recipe = recipe_of(lock, path, platform, epoch, config, labels)
+    if format == "sqfs" and labels:
+        raise UsageError("a squashfs file has no labels", hint="Leave --label out, or build another format.")
     several = recipe.platform.subdir if len(lock.platforms) > 1 else None
     wanted = target(
         recipe.name, several, directory=directory, engine=engine, format=format, tag=tag, push=push,
@@ -105,7 +110,7 @@ def build(
     else:
         files = write_files(folder, recipe, lock, directory)
         image = _from_recipe(wanted, folder, config, progress).build(lock, recipe, wanted.output, ledger)
-    return Built(recipe.name, recipe.platform.subdir, image, files)
+    return Built(recipe.name, recipe.platform.subdir, wanted.format, image, files)
 
 
 def _native(
@@ -152,6 +157,7 @@ def _from_recipe(wanted: Target, folder: Path, config: Config, progress: Progres
 
     assert wanted.reference is not None
     assert wanted.format != "sandbox"
+    assert wanted.format != "sqfs"
     cache = Cache(config.cache)
     cache.prepare()
     return DockerEngine(

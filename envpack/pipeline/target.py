@@ -3,7 +3,8 @@
 =========  ==========================================  ======================================
 engine     formats, the first by default               compression, level
 =========  ==========================================  ======================================
-native     sif; oci, docker (one archive); sandbox     chosen here
+native     sif; sqfs; oci, docker (one archive);       chosen here
+           sandbox
 docker     docker (in the daemon); oci; sif            what the native engine has by default
 apptainer  sif; sandbox                                what Apptainer is configured to use
 =========  ==========================================  ======================================
@@ -24,21 +25,28 @@ if TYPE_CHECKING:
     from envpack.engines.native.linked import ImageWriter
 
 EngineName = Literal["native", "docker", "apptainer"]
-Format = Literal["sif", "oci", "docker", "sandbox"]
+Format = Literal["sif", "sqfs", "oci", "docker", "sandbox"]
 Compression = Literal["zstd", "gzip"]
 
 FORMATS: dict[EngineName, tuple[Format, ...]] = {
-    "native": ("sif", "oci", "docker", "sandbox"),
+    "native": ("sif", "sqfs", "oci", "docker", "sandbox"),
     "docker": ("docker", "oci", "sif"),
     "apptainer": ("sif", "sandbox"),
 }
 # Docker before 23.0 reads no other layers than gzip's.
-_DEFAULTS: dict[Format, Compression] = {"sif": "zstd", "sandbox": "zstd", "oci": "gzip", "docker": "gzip"}
+_DEFAULTS: dict[Format, Compression] = {
+    "sif": "zstd",
+    "sqfs": "zstd",
+    "sandbox": "zstd",
+    "oci": "gzip",
+    "docker": "gzip",
+}
 _LEVELS: dict[Compression, int] = {"zstd": 3, "gzip": 6}
 _LAYER_LEVELS: dict[Compression, int] = {"zstd": 3, "gzip": 5}
 # One archive serves all container engines; it is called what it is.
 _SUFFIXES: dict[Format, str] = {
     "sif": ".sif",
+    "sqfs": ".sqfs",
     "sandbox": ".sandbox",
     "oci": ".oci.tar",
     "docker": ".oci.tar",
@@ -66,9 +74,11 @@ class Target:
         compression = self.compression or _DEFAULTS[self.format]
         if self.reference is None:
             from envpack.engines.native.sif_image import SifImage
+            from envpack.engines.native.sqfs_image import SqfsImage
             from envpack.formats.squashfs.options import Options
 
-            return SifImage(Options(compression, _LEVELS[compression] if self.level is None else self.level))
+            options = Options(compression, _LEVELS[compression] if self.level is None else self.level)
+            return SqfsImage(options) if self.format == "sqfs" else SifImage(options)
         from envpack.engines.native.oci_image import OciImage
         from envpack.formats.oci import compression as layers
 

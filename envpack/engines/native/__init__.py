@@ -23,7 +23,7 @@ from envpack.download import Download, Downloader
 from envpack.engines import Image
 from envpack.engines.native.activated import evaluated
 from envpack.engines.native.imports import requested_modules, top_level_modules
-from envpack.engines.native.linked import ImageWriter, Linked, Part, Workspace
+from envpack.engines.native.linked import Base, ImageWriter, Linked, Part, Workspace
 from envpack.engines.native.linking import Linker
 from envpack.engines.native.order import link_order
 from envpack.engines.native.segments import Segments
@@ -71,33 +71,25 @@ class NativeEngine:
         assert output is not None
         refuse_commands(recipe)
         packages = link_order(lock.for_platform(recipe.platform.subdir))
-        pinned = replace(recipe.base.reference, digest=recipe.base.digest)
-        manifest = self._registry.resolve(pinned, recipe.platform)
-        if manifest.digest != recipe.base.digest:
-            raise BaseImageError(
-                f"{pinned} leads to the manifest {manifest.digest}",
-                hint="Run `envpack lock` again to record the manifest of this platform.",
-            )
-        layers = self._registry.pull(manifest)
+        pulled = self._pull(recipe) if self._writer.on_base else None
         archives = self._download(packages)
         with (
             ThreadPoolExecutor(self._workers, thread_name_prefix="compress") as pool,
             self._cache.temporary() as folder,
         ):
             segments = Segments(self._cache, folder, self._writer.options, pool)
-            base = self._base(segments, manifest, layers)
+            base = None if pulled is None else self._base(segments, *pulled)
             with Linker(segments, folder, packages, archives, recipe, self._workers) as linker:
                 parts = self._link(linker, packages, ledger)
             modules = _imports(lock, recipe, parts, linker.site_packages)
-            variables = _variables(recipe, manifest)
+            variables = _variables(recipe, base)
             paths = chain.from_iterable(part.paths for part in parts)
-            activated = evaluated(recipe, paths, [base, *(part.segment for part in parts)], variables)
+            below = [] if base is None else [base.segment]
+            activated = evaluated(recipe, paths, [*below, *(part.segment for part in parts)], variables)
             recipe = replace(recipe, imports=modules, activated=activated.variables)
             linked = Linked(
                 recipe,
                 apptainer_def.render(recipe, packages),
-                manifest,
-                layers,
                 base,
                 parts,
                 self._files(segments, recipe),
@@ -107,6 +99,17 @@ class NativeEngine:
             workspace = Workspace(self._cache, folder, pool, segments, self._progress)
             return self._writer.write(linked, workspace, output, ledger)
 
+    def _pull(self, recipe: Recipe) -> tuple[Manifest, tuple[Path, ...]]:
+        """The base image and its layers."""
+        pinned = replace(recipe.base.reference, digest=recipe.base.digest)
+        manifest = self._registry.resolve(pinned, recipe.platform)
+        if manifest.digest != recipe.base.digest:
+            raise BaseImageError(
+                f"{pinned} leads to the manifest {manifest.digest}",
+                hint="Run `envpack lock` again to record the manifest of this platform.",
+            )
+        return manifest, self._registry.pull(manifest)
+
     def _download(self, packages: Sequence[LockedPackage]) -> dict[LockedPackage, Path]:
         archives = {p: self._cache.archive(p.sha256, p.filename) for p in packages}
         self._cache.use(*archives.values())
@@ -115,11 +118,11 @@ class NativeEngine:
         self._downloader.fetch_all(wanted, title=f"Downloading {len(wanted)} packages")
         return archives
 
-    def _base(self, segments: Segments, manifest: Manifest, layers: Sequence[Path]) -> Path:
-        """The base image's file system as one segment."""
+    def _base(self, segments: Segments, manifest: Manifest, layers: tuple[Path, ...]) -> Base:
+        """The base image with its file system as one segment."""
         with self._progress.step(f"Base image {manifest.reference.short}"):
             path, _ = segments.get(("base", str(manifest.digest)), lambda: rootfs.entries(layers))
-        return path
+        return Base(manifest, layers, path)
 
     def _link(self, linker: Linker, packages: Sequence[LockedPackage], ledger: Ledger) -> tuple[Part, ...]:
         """Every package as one segment, in the order in which they are linked."""
@@ -187,11 +190,11 @@ def refuse_commands(recipe: Recipe) -> None:
         )
 
 
-def _variables(recipe: Recipe, manifest: Manifest) -> dict[str, str]:
+def _variables(recipe: Recipe, base: Base | None) -> dict[str, str]:
     """What every program in a container sees, without what packages' scripts set."""
-    base = base_variables(manifest.config)
-    path = f"{recipe.prefix}/bin:{base.get('PATH') or activation.DEFAULT_PATH}"
-    return {**base, "PATH": path, **activation.variables(recipe)}
+    known = {} if base is None else base_variables(base.manifest.config)
+    path = f"{recipe.prefix}/bin:{known.get('PATH') or activation.DEFAULT_PATH}"
+    return {**known, "PATH": path, **activation.variables(recipe)}
 
 
 def _imports(

@@ -39,20 +39,26 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
+class Base:
+    """A base image: its blobs as they were pulled, and their file system as a segment."""
+
+    manifest: Manifest
+    layers: tuple[Path, ...]
+    segment: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Linked:
     """An image's content: the base and every package, in the order in which they are laid over each other.
 
-    ``layers`` are the base's blobs as they were pulled, ``base`` is their file system as a segment;
-    ``files`` are segments of what the project adds, in the order of ``recipe.settings.files``; ``deffile``
-    is the definition file's text; ``variables`` are those of a container image before packages' scripts,
-    and ``activated`` is what is known of these.
+    ``base`` is ``None`` where the writer asked for none; ``files`` are segments of what the project adds, in
+    the order of ``recipe.settings.files``; ``deffile`` is the definition file's text; ``variables`` are those
+    of a container image before packages' scripts, and ``activated`` is what is known of these.
     """
 
     recipe: Recipe
     deffile: str
-    manifest: Manifest
-    layers: tuple[Path, ...]
-    base: Path
+    base: Base | None
     parts: tuple[Part, ...]
     files: tuple[Path, ...]
     variables: Mapping[str, str]
@@ -61,13 +67,15 @@ class Linked:
     @property
     def segments(self) -> tuple[Path, ...]:
         """All of them, the lowest first."""
-        return (self.base, *(part.segment for part in self.parts), *self.files)
+        base = () if self.base is None else (self.base.segment,)
+        return (*base, *(part.segment for part in self.parts), *self.files)
 
     @property
     def owners(self) -> tuple[str, ...]:
         """What each of :attr:`segments` comes from, for messages."""
         files = (copied.source for copied in self.recipe.settings.files)
-        return ("the base image", *(part.owner for part in self.parts), *files)
+        base = () if self.base is None else ("the base image",)
+        return (*base, *(part.owner for part in self.parts), *files)
 
     def own(self) -> list[Entry]:
         """What envpack adds to the environment in every format."""
@@ -95,6 +103,10 @@ class Workspace:
 
 class ImageWriter(Protocol):
     """Writes one format of image."""
+
+    @property
+    def on_base(self) -> bool:
+        """Whether the image is laid over the base image; else none is pulled."""
 
     @property
     def options(self) -> Options:

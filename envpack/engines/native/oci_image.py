@@ -13,7 +13,7 @@ from pathlib import Path
 from envpack import atomic
 from envpack.engines import Contents, Image
 from envpack.engines.native.layers import Layers
-from envpack.engines.native.linked import Linked, Part, Workspace, report_overwritten
+from envpack.engines.native.linked import Base, Linked, Part, Workspace, report_overwritten
 from envpack.entry import file
 from envpack.formats.oci import archive, configuration
 from envpack.formats.oci.compression import Compression
@@ -47,6 +47,11 @@ class OciImage:
     reference: Reference
 
     @property
+    def on_base(self) -> bool:
+        """The base's layers are the lowest."""
+        return True
+
+    @property
     def options(self) -> Options:
         """Segments are those of SIF images by default, so that building both links once."""
         return DEFAULT
@@ -73,12 +78,14 @@ class OciImage:
             variables={**linked.variables, **linked.activated.variables},
             labels=recipe.labels,
         )
-        config = configuration.render(linked.manifest.config, made, settings, recipe.epoch)
+        base = linked.base
+        assert base is not None
+        config = configuration.render(base.manifest.config, made, settings, recipe.epoch)
         with workspace.progress.step(f"Writing {output.name}"), atomic.replacing(output) as out:
             written = archive.write(
                 out,
                 config,
-                [*_base_layers(linked), *made],
+                [*_base_layers(base), *made],
                 platform=recipe.platform,
                 reference=self.reference,
                 annotations=recipe.labels,
@@ -115,7 +122,7 @@ def grouped(parts: Sequence[Part], files: int = 0) -> Iterator[Group]:
     yield Group("envpack: entry point and history of the environment", [own])
 
 
-def _base_layers(linked: Linked) -> Iterator[Layer]:
-    ids = linked.manifest.config["rootfs"]["diff_ids"]
-    for descriptor, diff_id, path in zip(linked.manifest.layers, ids, linked.layers, strict=True):
+def _base_layers(base: Base) -> Iterator[Layer]:
+    ids = base.manifest.config["rootfs"]["diff_ids"]
+    for descriptor, diff_id, path in zip(base.manifest.layers, ids, base.layers, strict=True):
         yield Layer(descriptor, Digest(diff_id), path, "base image")

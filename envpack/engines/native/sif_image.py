@@ -19,10 +19,16 @@ class SifImage:
 
     options: Options
 
+    @property
+    def on_base(self) -> bool:
+        """A SIF image is the base with the environment in it."""
+        return True
+
     def write(self, linked: Linked, workspace: Workspace, output: Path, ledger: Ledger) -> Image:
         """Segments and metadata become the image."""
         recipe, segments = linked.recipe, workspace.segments
-        variables = base_variables(linked.manifest.config)
+        assert linked.base is not None
+        variables = base_variables(linked.base.manifest.config)
         own = [*singularity_d.entries(recipe, linked.deffile, variables), *linked.own()]
         mount_points = segments.write("mount-points", singularity_d.mount_points())
         metadata = segments.write("metadata", own)
