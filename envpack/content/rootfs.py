@@ -65,18 +65,25 @@ def entries(layers: Sequence[Path]) -> Iterator[Entry]:
     """
     tree = _Tree.of(layers)
     files: dict[tuple[int, int], list[tuple[str, Entry]]] = {}
+    first_of: dict[tuple[int, int], str] = {}
     for path, node in tree.walk():
-        if node.data is not None:
-            assert node.entry is not None
-            files.setdefault(node.data, []).append((path, node.entry))
-        elif node.entry is not None:
-            yield node.entry
+        if node.entry is None:
+            continue
+        entry = tree.attributed(node, path)
+        if node.data is None:
+            yield entry
+        elif entry.kind is Kind.FILE:
+            files.setdefault(node.data, []).append((path, entry))
+        elif (first := first_of.setdefault(node.data, path)) == path:
+            yield entry
+        else:
+            yield Entry(path, Kind.HARDLINK, entry.mode, target=first)
     for layer, archive in enumerate(layers):
         for number, _, tar in _members(archive):
             names = files.get((layer, number), [])
             if names:
                 first, entry = names[0]
-                yield _moved(entry, first, chunks=tar.chunks())
+                yield replace(entry, path=first, chunks=tar.chunks())
                 for other, _ in names[1:]:
                     yield Entry(other, Kind.HARDLINK, entry.mode, target=first)
 
@@ -108,7 +115,7 @@ def read_file(layers: Sequence[Path], path: str, limit: int = 1 << 16) -> bytes 
     ``None`` where there is no such file. Raises :class:`IntegrityError` as :func:`entries` does.
     """
     node = _Tree.of(layers).resolve(path)
-    if node is None or node.data is None:
+    if node is None or node.data is None or node.entry is None or node.entry.kind is not Kind.FILE:
         return None
     layer, wanted = node.data
     for number, _, tar in _members(layers[layer]):
@@ -124,7 +131,10 @@ def read_file(layers: Sequence[Path], path: str, limit: int = 1 << 16) -> bytes 
 
 @dataclass(slots=True)
 class _Tree:
+    """``linked`` has the attributes that the last name of a file gave to all of its names."""
+
     root: _Node = field(default_factory=lambda: _Node(-1, children={}))
+    linked: dict[tuple[int, int], Entry] = field(default_factory=dict)
 
     @classmethod
     def of(cls, layers: Sequence[Path]) -> _Tree:
@@ -209,7 +219,9 @@ class _Tree:
             if found is None or found.children is not None:
                 raise ValueError(f"{path} is a hard link to {member.link}, which is no file")
             assert found.entry is not None
-            return _Node(layer, _moved(found.entry, path), found.data)
+            assert found.data is not None
+            self.linked[found.data] = _relinked(self.attributed(found, path), member)
+            return _Node(layer, found.entry, found.data)
         entry = Entry(
             path,
             _KINDS.get(member.type, Kind.FILE),
@@ -222,8 +234,14 @@ class _Tree:
             device=member.device,
             xattrs=_xattrs(member),
         )
-        data = (layer, number) if entry.kind is Kind.FILE else None
-        return _Node(layer, entry, data, {} if entry.kind is Kind.DIRECTORY else None)
+        if entry.kind is Kind.DIRECTORY:
+            return _Node(layer, entry, children={})
+        return _Node(layer, entry, (layer, number))
+
+    def attributed(self, node: _Node, path: str) -> Entry:
+        """The entry of what is no implied directory, at ``path``."""
+        assert node.entry is not None
+        return replace(self.linked.get(node.data, node.entry) if node.data else node.entry, path=path)
 
     def resolve_name(self, path: str) -> _Node | None:
         """The node at ``path``; links are followed on the way there, but not at its end."""
@@ -271,23 +289,17 @@ def _members(path: Path) -> Iterator[tuple[int, Member, TarStream]]:
     with reading(path), path.open("rb") as file:
         tar = TarStream(tar_stream.decompressed(file))
         for number, member in enumerate(tar):
-            if (
-                member.name.strip("./") == ""
-                and member.type == tar_stream.DIRECTORY
-                and ".." not in member.name
-            ):
+            raw, member.name = member.name, _normal(member.name)
+            if not member.name and member.type == tar_stream.DIRECTORY:
                 continue
-            member.name = _normal(member.name)
             if not is_safe_path(member.name):
-                raise damaged(path, f"it holds a file with the name {member.name!r}")
+                raise damaged(path, f"it holds a file with the name {raw!r}")
             yield number, member, tar
 
 
 def _normal(name: str) -> str:
-    """Without the ``./`` in front and the ``/`` at the end that tars often have."""
-    while name.startswith("./"):
-        name = name[2:].lstrip("/")
-    return name.rstrip("/")
+    """Relative to the root, as other tools take it: without empty and ``.`` parts, which tars often have."""
+    return "/".join(part for part in name.split("/") if part not in ("", "."))
 
 
 def _xattrs(member: Member) -> tuple[tuple[str, bytes], ...]:
@@ -302,6 +314,8 @@ def _xattrs(member: Member) -> tuple[tuple[str, bytes], ...]:
     return tuple(sorted(found.items()))
 
 
-def _moved(entry: Entry, path: str, chunks: Iterator[bytes] | tuple[()] = ()) -> Entry:
-    """The same file under another name, or with its content."""
-    return replace(entry, path=path, chunks=chunks)
+def _relinked(entry: Entry, link: Member) -> Entry:
+    """A file that got another name: docker and podman give it what that name's header says."""
+    xattrs = tuple(sorted({**dict(entry.xattrs), **dict(_xattrs(link))}.items()))
+    entry = replace(entry, uid=link.uid, gid=link.gid, xattrs=xattrs)
+    return entry if entry.kind is Kind.SYMLINK else replace(entry, mode=link.mode, mtime=link.mtime)

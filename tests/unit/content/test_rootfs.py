@@ -147,10 +147,41 @@ def test_a_directory_takes_the_place_of_a_link(tmp_path: Path) -> None:
 
 
 def test_hard_links(tmp_path: Path) -> None:
-    lower = [member("a", b"1", mode=0o600), hard_link("./b", "./a"), symlink("s", "a"), hard_link("t", "s")]
+    lower = [member("a", b"1", mode=0o600), hard_link("./b", "./a"), symlink("s", "a")]
     found = merged(tmp_path, lower, [hard_link("c", "a")])
-    assert shown(found) == {"a": "1", "b": "1", "c": "1", "s": "-> a", "t": "-> a"}
+    assert shown(found) == {"a": "1", "b": "1", "c": "1", "s": "-> a"}
     assert [found[p][0].kind for p in "abc"] == [Kind.FILE, Kind.HARDLINK, Kind.HARDLINK]
+
+
+def test_hard_links_of_what_is_no_file(tmp_path: Path) -> None:
+    device = member("n", type=tarfile.CHRTYPE, devmajor=1, devminor=3)
+    found = merged(tmp_path, [symlink("s", "a"), hard_link("t", "s"), device, hard_link("m", "n")])
+    assert (found["t"][0].kind, found["t"][0].target) == (Kind.HARDLINK, "s")
+    assert (found["m"][0].device, found["n"][0].target) == ((1, 3), "m")
+
+
+def test_the_last_name_of_a_file_says_what_it_is(tmp_path: Path) -> None:
+    """As docker and podman do: the header of a hard link counts for the file."""
+    link = member("b", type=tarfile.LNKTYPE, linkname="a", mode=0o4711, uid=5, gid=6, mtime=7)
+    soft = member("t", type=tarfile.LNKTYPE, linkname="s", mode=0o644, uid=5, mtime=7)
+    found = merged(tmp_path, [member("a", b"1", mode=0o600), symlink("s", "a")], [link, soft])
+    entry = found["a"][0]
+    assert (entry.mode, entry.uid, entry.gid, entry.mtime) == (0o4711, 5, 6, 7)
+    assert (found["s"][0].mode, found["s"][0].uid) == (0o777, 5)
+
+
+def test_names_are_cleaned_as_docker_does(tmp_path: Path) -> None:
+    found = merged(
+        tmp_path,
+        [
+            folder("/"),
+            folder("..."),
+            member(".../x", b"1"),
+            member("/a//b/./c", b"2"),
+            hard_link("d", "/a/b/c"),
+        ],
+    )
+    assert shown(found) == {"...": "/", ".../x": "1", "a/b/c": "2", "d": "2"}
 
 
 def test_a_hard_link_keeps_content_that_is_replaced_elsewhere(tmp_path: Path) -> None:
@@ -175,11 +206,9 @@ def test_names_that_are_not_unicode(tmp_path: Path) -> None:
     "members",
     [
         [member("../evil", b"x")],
-        [member("/etc/passwd", b"x")],
         [member("a/../../evil", b"x")],
         [folder("..")],
         [folder("../")],
-        [member("a//b", b"x")],
         [hard_link("a", "../../etc/passwd")],
         [hard_link("a", "absent")],
         [hard_link("a", "/etc/passwd")],
