@@ -115,7 +115,7 @@ def trees(draw: st.DrawFn, utf8: bool = False) -> list[Entry]:
     """Entries of one tree, parents first: all kinds, hard links, owners, odd modes and dates."""
     entries: list[Entry] = []
     folders = [""]
-    linkable: list[str] = []
+    linkable: list[int] = []
     used: set[str] = set()
     for _ in range(draw(st.integers(0, 12))):
         path = draw(st.sampled_from(folders)) + draw(_names(utf8))
@@ -142,7 +142,10 @@ def trees(draw: st.DrawFn, utf8: bool = False) -> list[Entry]:
         elif kind is Kind.SYMLINK:
             entry = replace(entry, target=draw(_names(utf8)))
         elif kind is Kind.HARDLINK:
-            entry = Entry(path, kind, 0, target=draw(st.sampled_from(linkable)))
+            original = draw(st.sampled_from(linkable))
+            # Tar readers take the attributes of the last name.
+            entry = replace(entries[original], path=path, kind=kind, target=entries[original].path)
+            entry = replace(entry, size=0, chunks=(), device=(0, 0))
         elif kind in (Kind.CHARACTER_DEVICE, Kind.BLOCK_DEVICE):
             entry = replace(
                 entry, device=(draw(st.integers(0, 0xFFF)), draw(st.sampled_from([0, 255, 256, 0xFFFFF])))
@@ -150,7 +153,7 @@ def trees(draw: st.DrawFn, utf8: bool = False) -> list[Entry]:
         if kind is Kind.DIRECTORY:
             folders.append(path + "/")
         else:
-            linkable.append(path)
+            linkable.append(len(entries))
         entries.append(entry)
     return entries
 
