@@ -19,7 +19,7 @@ from envpack.formats.squashfs.index import Index, read_index
 from envpack.formats.squashfs.options import Options
 
 # Part of every key: raise it when linking the same package gives other entries than before.
-LINKING = 1
+LINKING = 2
 
 
 class Segments:
