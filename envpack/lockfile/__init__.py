@@ -15,6 +15,7 @@ keys, so that the file stays one that conda-lock, micromamba and pixi read:
     envpack.SUBDIR.wheel.NAME           JSON: {path, sha256, version, requires_python, asked, source}
     envpack.variable.NAME               value set on activation
     envpack.system_python               3.8, where the packages are for the base's own python
+    envpack.tools.NAME                  versions bytes depend on: envpack, segments, zlib, zstandard, zstd
     envpack.findings                    JSON: [{action, subject, reason, file, line, remedy}, …]
     envpack.image.apt                   libgl1 libx11-6=2:1.6.9      what envpack.toml says, from here on
     envpack.image.file.DESTINATION      sha256:… SOURCE

@@ -20,6 +20,7 @@ Manager = Literal["conda", "pip"]
 FORMAT = "1"
 KEY = "envpack."
 _IMAGE = "image."
+_TOOL = "tools."
 # Names and versions become file names in the image.
 PACKAGE = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]*\Z")
 VERSION = re.compile(r"[A-Za-z0-9_.+!~-]+\Z")
@@ -28,6 +29,7 @@ _EPOCH = re.compile(r"[0-9]{1,10}\Z")
 # Ends up in shebangs and shell scripts, where conda itself cannot stand a space either.
 _PREFIX = re.compile(r"/[A-Za-z0-9._+/-]+\Z")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_TOOL_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]{0,63}\Z")
 _PYTHON = re.compile(r"3\.[0-9]{1,2}\Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 # Names of files stand unquoted in recipes; a wheel's says name, version and tags.
@@ -146,6 +148,7 @@ class BuildPins:
     ``epoch`` is the image's date: the newest package timestamp in the lock, in seconds since 1970.
     ``variables`` are the source's; ``settings`` is what the project's ``envpack.toml`` says.
     ``findings`` are what was changed on the way from the source to the lock.
+    ``tools`` are the versions of what the bytes of an image depend on beside the lock's content, by name.
     ``system_python`` is the version (``3.11``) of the base's own python, where the packages are for that one.
     """
 
@@ -157,6 +160,7 @@ class BuildPins:
     settings: ImageSettings = field(default_factory=ImageSettings)
     system_python: str | None = None
     findings: tuple[Finding, ...] = ()
+    tools: Mapping[str, str] = field(default_factory=dict)
 
     def to_metadata(self) -> dict[str, str]:
         """The ``custom_metadata`` map that :meth:`from_metadata` reads back."""
@@ -179,6 +183,8 @@ class BuildPins:
         if self.findings:
             found = [finding.as_dict() for finding in self.findings]
             out[KEY + "findings"] = json.dumps(found, ensure_ascii=False, sort_keys=True)
+        for name, version in self.tools.items():
+            out[f"{KEY}{_TOOL}{name}"] = version
         out |= {f"{KEY}{_IMAGE}{key}": value for key, value in self.settings.to_metadata().items()}
         return dict(sorted(out.items()))
 
@@ -227,7 +233,15 @@ class BuildPins:
             ImageSettings.from_metadata(settings),
             python,
             _findings(metadata.get(KEY + "findings", "[]")),
+            _tools(metadata),
         )
+
+
+def _tools(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Versions by name; raises ``ValueError`` for what is none, as it may be shown to a shell."""
+    start = KEY + _TOOL
+    keys = [key for key in metadata if key.startswith(start)]
+    return {key.removeprefix(start): _matching(_TOOL_VERSION, metadata, key) for key in keys}
 
 
 def _findings(text: str) -> tuple[Finding, ...]:

@@ -13,6 +13,7 @@ from envpack.engines import Engine, Image
 from envpack.errors import UsageError
 from envpack.ledger import Ledger
 from envpack.lockfile import Lockfile
+from envpack.pipeline import tools
 from envpack.pipeline.project import find_lock, recipe_folder
 from envpack.pipeline.recipe import recipe_of, write_files
 from envpack.pipeline.settings import check_settings
@@ -126,8 +127,13 @@ def _native(
     from envpack.bases.registry import Registry
     from envpack.download import Downloader
     from envpack.engines.native import NativeEngine
+    from envpack.engines.native.oci_image import OciImage
 
     writer = wanted.writer()
+    if lock.pins is not None:
+        # Layers of an archive are compressed anew.
+        compression = writer.compression.name if isinstance(writer, OciImage) else writer.options.compression
+        tools.check(lock.pins.tools, compression, ledger)
     cache = Cache(config.cache)
     cache.prepare()
     # The folder says from now on that the cache is in use.

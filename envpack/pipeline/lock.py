@@ -14,6 +14,7 @@ from envpack.config import Config
 from envpack.errors import SolveError, SourceError, UsageError
 from envpack.ledger import Action, Finding, Ledger
 from envpack.lockfile import BuildPins, PlatformPin, valid_prefix
+from envpack.pipeline import tools
 from envpack.pipeline.base_images import BaseImages
 from envpack.pipeline.project import lock_path
 from envpack.pipeline.settings import base_difference, differences, read_settings
@@ -223,6 +224,7 @@ def lock(
             settings=settings.image,
             system_python=python_there and python_there.rpartition(".")[0],
             findings=tuple(_recorded(finding) for finding in ledger if finding.is_deviation),
+            tools=tools.current(),
         )
     before = path.read_bytes() if path.is_file() else None
     locking.write(solution, pins, path)
@@ -294,7 +296,7 @@ def _kept(path: Path, spec: EnvSpec, subdirs: Sequence[str], settings: ProjectSe
     locking.check(lock, kept, subdirs, problems)
     assert lock.pins is not None  # as was just checked
     before = path.read_bytes()
-    pins = replace(lock.pins, variables=spec.variables, settings=settings.image)
+    pins = replace(lock.pins, variables=spec.variables, settings=settings.image, tools=tools.current())
     locking.rewrite(path, pins)
     base = "; ".join(sorted({pin.base.reference.familiar for pin in pins.platforms.values()}))
     return Locked(spec.name, path, before != path.read_bytes(), f"{base}: kept as it was locked", ())

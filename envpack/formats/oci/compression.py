@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from envpack.errors import ConfigError
+from envpack.formats import library
 
 _LEVELS = {"gzip": range(1, 10), "zstd": range(1, 23)}
 # zstd looks back further than gzip's 32 KiB, so larger pieces pay there.
@@ -60,13 +61,7 @@ class Compression:
 
     def key(self) -> str:
         """What a cached layer depends on: another version of the library gives other bytes."""
-        if self.name == "gzip":
-            version = zlib.ZLIB_RUNTIME_VERSION
-        else:
-            import zstandard
-
-            version = ".".join(map(str, zstandard.ZSTD_VERSION))
-        return f"{self.name}-{version}-{self.level}-{_PIECES[self.name]}"
+        return f"{self.name}-{library.version(self.name)}-{self.level}-{_PIECES[self.name]}"
 
 
 class Compressor:

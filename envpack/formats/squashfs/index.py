@@ -231,7 +231,9 @@ def read_index(path: Path) -> Index:
         sections = _unpack(plain)
     except (zlib.error, struct.error, ValueError, IndexError) as error:
         raise _damaged(path, str(error)) from error
-    index = Index(digest, data_digest, data_size, block_size, compression_id, *sections)
+    # Not of the packed bytes: images must not depend on the zlib of the python that runs.
+    identity = hashlib.sha256(plain + data_digest).digest()
+    index = Index(identity, data_digest, data_size, block_size, compression_id, *sections)
     reason = _impossible(index)
     if reason:
         raise _damaged(path, reason)

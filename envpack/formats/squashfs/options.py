@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import struct
-import zlib
 from dataclasses import dataclass
 from typing import Literal
 
 from envpack.errors import ConfigError
+from envpack.formats import library
 
 GZIP_ID = 1
 ZSTD_ID = 6
@@ -54,13 +54,7 @@ class Options:
         The same level of another zstd or zlib gives other bytes, and an image must not depend on when
         its segments were cached.
         """
-        if self.compression == "gzip":
-            version = zlib.ZLIB_RUNTIME_VERSION
-        else:
-            import zstandard
-
-            version = ".".join(map(str, zstandard.ZSTD_VERSION))
-        return f"{self.compression}-{version}-{self.level}-{self.block_size}"
+        return f"{self.compression}-{library.version(self.compression)}-{self.level}-{self.block_size}"
 
     @property
     def compression_id(self) -> int:

@@ -49,6 +49,17 @@ def test_the_bytes_do_not_depend_on_threads_or_chunks() -> None:
     assert one == four
 
 
+def test_what_a_segment_is_known_by_does_not_depend_on_zlib(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Images have an identity that follows from it, and pythons have different versions of zlib."""
+    (tmp_path / "a").write_bytes(segment(everything()))
+    monkeypatch.setattr(index_module, "_LEVEL", 0)
+    (tmp_path / "b").write_bytes(segment(everything()))
+    assert (tmp_path / "a").stat().st_size != (tmp_path / "b").stat().st_size
+    assert read_index(tmp_path / "a").digest == read_index(tmp_path / "b").digest
+
+
 def test_small_files_are_stored_side_by_side_by_path(tmp_path: Path) -> None:
     path = tmp_path / "segment"
     names = ["b/2", "a/1", "b/1", "a/2"]
