@@ -70,10 +70,19 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def benchmarks(session: nox.Session) -> None:
-    """What a build and reading sources take: time, memory, size (arguments: see ``benchmarks/run.py``)."""
-    session.install("-e", ".", *needs("standins"))
-    session.run("python", "-m", "benchmarks.run", *session.posargs)
+    """Builds beside their peers; writes ``docs/benchmarks.md`` (25 minutes; with --quick a look in 2)."""
+    provisioned = PROVISIONED_APPTAINER if shutil.which("hpc") else "apptainer"
+    session.install("-e", ".", *needs("benchmarks"))
+    environment = {"ENVPACK_TEST_APPTAINER": os.environ.get("ENVPACK_TEST_APPTAINER", provisioned)}
+    session.run("python", "-m", "benchmarks.run", *session.posargs, env=environment)
     session.run("python", "-m", "benchmarks.reading")
+
+
+@nox.session
+def tuning(session: nox.Session) -> None:
+    """What compression and block size cost and give; writes ``docs/tuning.md`` (15 minutes; or --quick)."""
+    session.install("-e", ".", *needs("benchmarks"))
+    session.run("python", "-m", "benchmarks.tuning", *session.posargs)
 
 
 @nox.session

@@ -1,0 +1,129 @@
+"""What envpack wants to reach, as ratios to others in the same run, and whether it did."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from benchmarks.results import Results
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Goal:
+    """``met`` is ``None`` if it was not measured."""
+
+    what: str
+    wanted: str
+    measured: str
+    met: bool | None
+
+
+def goals(results: Results) -> list[Goal]:
+    """Every goal, in the order in which people ask for them."""
+    return [_judged(*goal) for goal in _goals(results)]
+
+
+class _Unknown(Exception):
+    """A row that a goal needs was not measured."""
+
+
+_Judge = Callable[[], tuple[str, bool]]
+
+
+def _judged(what: str, wanted: str, judge: _Judge) -> Goal:
+    try:
+        return Goal(what, wanted, *judge())
+    except _Unknown as missing:
+        return Goal(what, wanted, f"not measured: {missing}", None)
+
+
+def _goals(results: Results) -> Iterator[tuple[str, str, _Judge]]:
+    def wall(key: str) -> float:
+        if key not in results.rows:
+            raise _Unknown(key)
+        return results.rows[key].wall
+
+    def at_most(ours: str, theirs: str, factor: float) -> _Judge:
+        def judge() -> tuple[str, bool]:
+            ratio = wall(ours) / wall(theirs)
+            shown = f"{ratio:.2f} ×" if ratio > 0.2 else f"1/{1 / ratio:.0f}"
+            return f"{shown} ({wall(ours):.2f} s to {wall(theirs):.2f} s)", ratio <= factor
+
+        return judge
+
+    def copy() -> tuple[str, bool]:
+        limit = 2 * wall("cp") + 0.3
+        return f"{wall('sif-cached'):.2f} s to {limit:.2f} s", wall("sif-cached") <= limit
+
+    def changed() -> tuple[str, bool]:
+        limit = 1.5 * wall("sif-cached") + wall("own")
+        return f"{wall('sif-changed'):.2f} s to {limit:.2f} s", wall("sif-changed") <= limit
+
+    def memory() -> tuple[str, bool]:
+        peaks = {key: results.rows[key].memory for key in results.rows if key.startswith("sif-")}
+        if not peaks:
+            raise _Unknown("sif")
+        most = max(peaks, key=lambda key: peaks[key])
+        return f"{peaks[most] / MIB:.0f} MiB ({most})", peaks[most] <= 200 * MIB
+
+    def four_times() -> tuple[str, bool]:
+        if len(results.growth) < 4:
+            raise _Unknown("growth")
+        small, large = results.growth[1], results.growth[3]
+        ratio = large.memory / small.memory
+        sizes = f"{small.memory / MIB:.0f} to {large.memory / MIB:.0f} MiB"
+        return f"{ratio:.2f} × ({sizes}, {small.packages} to {large.packages} packages)", ratio <= 1.1
+
+    def size() -> tuple[str, bool]:
+        if "sif-cold" not in results.rows or "apptainer" not in results.rows:
+            raise _Unknown("apptainer")
+        ours, theirs = (results.rows[key].size or 0 for key in ("sif-cold", "apptainer"))
+        return f"{ours / theirs:.3f} × ({ours / 1e6:.1f} MB to {theirs / 1e6:.1f} MB)", ours <= theirs
+
+    def imported() -> tuple[str, bool]:
+        cold = {row.key: row.medians[0] for row in results.imports}
+        if "folder" not in cold or "squashfuse" not in cold:
+            raise _Unknown("squashfuse")
+        ratio = cold["squashfuse"] / cold["folder"]
+        return f"{ratio:.2f} × ({cold['squashfuse']:.2f} s to {cold['folder']:.2f} s)", ratio <= 1.3
+
+    def inodes() -> tuple[str, bool]:
+        if "sif-cold" not in results.rows or not results.cache:
+            raise _Unknown("sif-cold")
+        own = sum(number for name, number in results.cache.items() if name != "blobs")
+        each, elsewhere = own / results.packages, results.rows["sif-cold"].temporary
+        shown = f"{each:.2f} a package; {elsewhere} more while it ran"
+        # Below one for each package are folders of the cache, and the build's own, which hold no package.
+        return shown, own <= 3 * results.packages + len(results.cache) + 2 and elsewhere <= 4
+
+    def linear() -> tuple[str, bool]:
+        if len(results.growth) < 2:
+            raise _Unknown("growth")
+        found = exponent([(point.content, point.cold.wall) for point in results.growth])
+        last = results.growth[-1]
+        shown = f"time ~ bytes^{found:.2f}, up to {last.packages} packages and {last.files:,} files"
+        return shown, found <= 1.1
+
+    rattler = "cold, to py-rattler install and mksquashfs at the same compression"
+    yield rattler, "≤ 0.6 ×", at_most("sif-cold", "rattler", 0.6)
+    yield "cold, to apptainer's default build", "≤ 1/15", at_most("sif-cold", "apptainer", 1 / 15)
+    yield "all cached, to apptainer's default build", "≤ 1/150", at_most("sif-cached", "apptainer", 1 / 150)
+    yield "all cached, to `cp` of the image", "≤ 2 × + 0.3 s", copy
+    yield "one package changed, to all cached and that package alone", "≤ 1.5 × + its own", changed
+    yield "peak memory", "≤ 200 MiB", memory
+    yield "peak memory of an environment 4 times as large", "≤ 1.1 ×", four_times
+    yield "size, to apptainer's default image", "≤ 1 ×", size
+    yield "cold import through squashfuse, to a folder", "≤ 1.3 ×", imported
+    yield "inodes on disk", "≤ 3 a package in the cache, none elsewhere", inodes
+    yield "growth", "linear: bytes^1.1 at most", linear
+
+
+def exponent(points: Sequence[tuple[float, float]]) -> float:
+    """The power of x that y grows with: the slope of the least squares line through the logarithms."""
+    logs = [(math.log(x), math.log(y)) for x, y in points]
+    mean_x, mean_y = (sum(column) / len(logs) for column in zip(*logs, strict=True))
+    slope: float = sum((x - mean_x) * (y - mean_y) for x, y in logs) / sum((x - mean_x) ** 2 for x, _ in logs)
+    return slope
