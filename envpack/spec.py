@@ -23,6 +23,22 @@ class Requirement:
 
 
 @dataclass(frozen=True, slots=True)
+class LocalPackage:
+    """A package for pip that is on this machine: the absolute ``path`` of a folder, an sdist or a wheel.
+
+    ``text`` is how the source asks for it (``-e ./pkg``), ``name`` its normalised name where that tells;
+    ``extras`` and ``marker`` are as in a requirement.
+    """
+
+    text: str
+    path: Path
+    name: str | None = None
+    extras: tuple[str, ...] = ()
+    marker: str | None = None
+    where: Location | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PipOptions:
     """Index options of a pip section. URLs may hold ``${VARIABLES}``, never secrets themselves.
 
@@ -44,7 +60,8 @@ class EnvSpec:
     the packages are for the python of the base image's distribution: there are no ``conda`` requirements.
     ``asked`` are the tokens (``conda:NAME``, ``pip:NAME``) of what somebody asked for, ``None`` for all: a
     source that lists what is installed may know what was only pulled in. ``complete`` says that the source
-    lists a whole environment, dependencies included; ``exported_from`` is the conda subdir of the system it
+    lists a whole environment, dependencies included; ``local`` are pip's packages that are on this machine;
+    ``exported_from`` is the conda subdir of the system it
     is of (``osx-arm64``), where the source tells.
     """
 
@@ -60,6 +77,12 @@ class EnvSpec:
     asked: frozenset[str] | None = None
     complete: bool = False
     exported_from: str | None = None
+    local: tuple[LocalPackage, ...] = ()
+
+    @property
+    def has_pip(self) -> bool:
+        """Whether anything is asked of pip."""
+        return bool(self.pip or self.local)
 
 
 def valid_name(name: str, where: Location | None = None) -> str:

@@ -144,6 +144,12 @@ envpack.add_command(cache)
 @click.option(
     "--cuda", metavar="VERSION", help="CUDA version of the driver, e.g. 12.4, or none. Default: inferred."
 )
+@click.option(
+    "--build-sdist",
+    multiple=True,
+    metavar="NAME",
+    help="Build the wheel of a package that its index has as source only; all: of all such. Runs their code.",
+)
 @click.option("--strict", is_flag=True, help="Fail if anything is not kept as it is written.")
 @click.option(
     "--keep", is_flag=True, help="Keep the locked packages; record anew what envpack.toml and variables say."
@@ -162,6 +168,7 @@ def lock(
     cuda: str | None,
     prefer: Any,  # choices, as click has checked
     pin: Any,
+    build_sdist: tuple[str, ...],
     strict: bool,
     as_json: bool,
     quiet: bool,
@@ -199,6 +206,7 @@ def lock(
             cuda=cuda,
             prefer=prefer,
             pin=pin,
+            build_sdist=build_sdist,
             strict=strict,
             progress=progress,
             ledger=ledger,
@@ -230,6 +238,12 @@ def lock(
 @click.option("--tag", help="Name of an oci or docker image, e.g. group/name:1.0. Default: NAME:latest.")
 @click.option("--push", is_flag=True, help="Push what --engine docker built to the registry of its tag.")
 @click.option("--label", "labels", multiple=True, callback=_labels, metavar="KEY=VALUE", help=LABEL_HELP)
+@click.option(
+    "--link-scripts",
+    is_flag=True,
+    help="Run packages' link scripts, in a namespace of their own without a network. Docker and Apptainer "
+    "always run them.",
+)
 @click.option(
     "--skip-link-scripts",
     is_flag=True,

@@ -7,14 +7,27 @@ when the hash is right.
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
+import sys
 from collections.abc import Iterable
 from contextlib import suppress
+from email.parser import HeaderParser
 from pathlib import Path
+from zipfile import ZipFile
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.version import InvalidVersion, Version
 
 from envpack import atomic
+from envpack.content.damaged import reading
 from envpack.errors import LockError, Problem
-from envpack.lockfile import LockedPackage
+from envpack.lockfile import CarriedWheel, LockedPackage
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 _HINT = "Restore the file, for instance from version control, or run `envpack lock` to build it anew."
 
@@ -79,3 +92,69 @@ def _read(root: Path, path: str) -> bytes | None:
     if not real.is_relative_to(root.resolve()) or not real.is_file():
         return None
     return real.read_bytes()
+
+
+def outdated(root: Path, wheels: Iterable[CarriedWheel]) -> list[Problem]:
+    """Those ``wheels`` that are not what their source in the project would give any more, as far as that can
+    be seen without building: by the files in them, and what ``pyproject.toml`` says they need.
+    """
+    found = []
+    for wheel in wheels:
+        if wheel.source is not None and (changed := _changed(root / wheel.source, root / wheel.path)):
+            where = os.path.normpath(f"{wheel.source}/{changed}")
+            found.append(Problem(f"{where} has changed since {wheel.path} was built"))
+    return found
+
+
+def _changed(source: Path, wheel: Path) -> str | None:
+    """The first path below ``source`` that the ``wheel`` was not built from as it is now."""
+    with reading(wheel), ZipFile(wheel) as archive:
+        names = [name for name in archive.namelist() if not name.endswith("/")]
+        content = {
+            n: archive.read(n) for n in names if not n.partition("/")[0].endswith((".dist-info", ".data"))
+        }
+        about = next((n for n in names if n.endswith(".dist-info/METADATA")), None)
+        metadata = HeaderParser().parsestr(archive.read(about).decode("utf-8", "replace") if about else "")
+    tops = [top for top in ("src", "") if (source / top).is_dir()]
+    try:
+        for name, data in content.items():
+            path = next(
+                (f"{top}/{name}".lstrip("/") for top in tops if (source / top / name).is_file()), None
+            )
+            if path is not None and (source / path).read_bytes() != data:
+                return path
+        for folder in sorted({name.rpartition("/")[0] for name in content if name.endswith(".py")} - {""}):
+            for top in tops:
+                for new in sorted((source / top / folder).glob("*.py")):
+                    if f"{folder}/{new.name}" not in content:
+                        return new.relative_to(source).as_posix()
+        says = source / "pyproject.toml"
+        project = tomllib.loads(says.read_text("utf-8")).get("project", {}) if says.is_file() else {}
+    except (OSError, ValueError, RecursionError):
+        return None  # what cannot be read now, the next `envpack lock` will name
+    if not isinstance(project, dict) or not isinstance(project.get("dependencies", []), list):
+        return None
+    now = {_canonical(text) for text in project.get("dependencies", [])}
+    then = {
+        _canonical(text)
+        for text in metadata.get_all("Requires-Dist") or []
+        if "extra" not in text.partition(";")[2]
+    }
+    other = "name" in project and "dependencies" not in project.get("dynamic", []) and now != then
+    own = _version(project.get("version"))
+    return "pyproject.toml" if other or (own and own != _version(metadata["Version"])) else None
+
+
+def _version(text: object) -> str | None:
+    try:
+        return str(Version(str(text)))
+    except InvalidVersion:
+        return None
+
+
+def _canonical(text: object) -> str:
+    """A requirement in a form that can be compared."""
+    try:
+        return str(Requirement(str(text))).lower().replace("_", "-")
+    except InvalidRequirement:
+        return str(text)

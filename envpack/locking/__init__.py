@@ -30,6 +30,7 @@ from envpack.locking import (
 )
 from envpack.locking import cuda as gpu
 from envpack.locking.external import ExternalSolver
+from envpack.locking.local_wheels import BuiltWheel, LocalWheels, WheelBuilder
 from envpack.locking.pins import Pinning
 from envpack.locking.pip_solver import PipRecord, Target
 from envpack.locking.preference import Prefer
@@ -44,11 +45,13 @@ if TYPE_CHECKING:
     from conda_lock.lockfile.v2prelim.models import Lockfile as CondaLockfile
 
 __all__ = [
+    "BuiltWheel",
     "Pinning",
     "Prefer",
     "Relaxation",
     "Solution",
     "SolvedPackage",
+    "WheelBuilder",
     "check",
     "rewrite",
     "solve",
@@ -70,6 +73,7 @@ def solve(
     prefer: Prefer | None = None,
     pin: Pinning = "exact",
     seconds: float = request.SECONDS,
+    builder: WheelBuilder | None = None,
 ) -> Solution:
     """Choose packages for every platform (conda subdirs) on a system with this ``glibc`` (``2.36``).
 
@@ -79,7 +83,8 @@ def solve(
     offers, or ``none``; without it the request decides. What conda and pip both have is asked of the one
     that ``prefer`` names, else of whom it is written for. Exact pins are kept, kept to
     their minor version or not kept, as ``pin`` says; those that do not fit together are relaxed, as few and
-    as little as it takes, within ``seconds`` a platform (not with another ``solver``). Deviations go into
+    as little as it takes, within ``seconds`` a platform (not with another ``solver``). ``builder`` makes the
+    wheels of what is on no index; without one, that is left out. Deviations go into
     ``ledger``. Raises :class:`SolveError` (unknown names, conflicts, packages without a sha256),
     :class:`BaseImageError` when only a newer ``glibc`` is missing, :class:`NetworkError`, and
     :class:`ProgramError` for a ``solver`` that cannot be started.
@@ -93,6 +98,8 @@ def solve(
         solver=solver, prefer=prefer, gpu=cuda,
     )  # fmt: skip
 
+    local = LocalWheels(spec, builder)
+
     def conda_of(spec: EnvSpec, said: Ledger) -> Callable[[str, str], Answer]:
         with _temporary_files():
             conda_lock.check(spec, wanted)
@@ -101,7 +108,7 @@ def solve(
 
     def attempt(instead: Instead, said: Ledger) -> _Chosen:
         ask = None if spec.system_python else conda_of(instead.spec, said)
-        return _chosen(instead, wanted, versions, ask, system_python, said, progress)
+        return _chosen(instead, wanted, versions, ask, local, system_python, said, progress)
 
     spec, found = unindexed.solve(spec, wanted, read, attempt, ledger=ledger, progress=progress)
     lock, chosen, wheels_of = found.lock, found.conda, found.pip
@@ -115,23 +122,31 @@ def solve(
         for record in chosen[platform]
     ]
     packages += [_from_pip(record, platform) for platform in wanted for record in wheels_of[platform]]
+    packages += [_from_here(wheel, platform) for platform in wanted for wheel in found.carried[platform]]
     for platform in wanted:
         here = [package for package in packages if package.platform == platform]
         gpu.check(spec, here, ledger, platform=platform, wanted=cuda)
     spec = _with_leaves(spec, found.answers)
     relaxed = tuple(one for answer in found.answers for one in answer.relaxed)
     asked_for = _asked(spec)
-    requested = {p: _requested(asked_for, chosen[p], wheels_of[p]) for p in wanted}
-    return Solution(spec, wanted, tuple(packages), requested, asked_for, lock, relaxed)
+    for wheel in (wheel for platform in wanted for wheel in found.carried[platform]):
+        if wheel.asked is not None:
+            asked_for[f"pip:{wheel.name}"] = wheel.asked
+    requested = {p: _requested(asked_for, [x for x in packages if x.platform == p]) for p in wanted}
+    return Solution(spec, wanted, tuple(packages), requested, asked_for, lock, relaxed, found.carried)
 
 
 @dataclass(frozen=True, slots=True)
 class _Chosen:
-    """The packages by platform, the lock that conda-lock made of them, and what was relaxed for them."""
+    """The packages by platform, the lock that conda-lock made of them, and what was relaxed for them.
+
+    ``carried`` are wheels that no index has; the lock has all but these.
+    """
 
     lock: CondaLockfile
     conda: dict[str, tuple[CondaRecord, ...]]
     pip: dict[str, tuple[PipRecord, ...]]
+    carried: dict[str, tuple[BuiltWheel, ...]]
     answers: list[Answer]
 
 
@@ -140,6 +155,7 @@ def _chosen(
     platforms: Sequence[str],
     glibc: Mapping[str, str],
     ask: Callable[[str, str], Answer] | None,
+    local: LocalWheels,
     system_python: str | None,
     ledger: Ledger,
     progress: Progress,
@@ -148,12 +164,13 @@ def _chosen(
     spec = instead.spec
     chosen: dict[str, tuple[CondaRecord, ...]] = dict.fromkeys(platforms, ())
     wheels_of: dict[str, tuple[PipRecord, ...]] = dict.fromkeys(platforms, ())
+    carried: dict[str, tuple[BuiltWheel, ...]] = dict.fromkeys(platforms, ())
     answers: list[Answer] = []
     aims: dict[str, Target] = {}
     requirements = spec.pip
     if ask is None:
         assert system_python is not None
-        aims = {p: Target(p, system_python, "", glibc[p], system_python=True) for p in platforms}
+        aims = {p: Target(p, system_python, "", glibc[p], True, local.sdists) for p in platforms}
         # What installs the others: a distribution's is too old for many wheels. pip knows those for glibc
         # 2.18 and newer (manylinux_2_28) since 20.3, and Ubuntu 20.04 has 20.0.
         requirements = (Requirement("pip"), *spec.pip)
@@ -163,30 +180,34 @@ def _chosen(
         with progress.step(f"Solving conda packages for {platform}"):
             answers.append(ask(platform, glibc[platform]))
             chosen[platform] = _checked(answers[-1].records)
-        if spec.pip:
-            aims[platform] = pip_solver.target(platform, chosen[platform], glibc[platform])
+        if spec.has_pip:
+            aim = pip_solver.target(platform, chosen[platform], glibc[platform])
+            aims[platform] = replace(aim, sdists=local.sdists)
         return chosen[platform]
 
     def pip(platform: str) -> tuple[PipRecord, ...]:
         aim = aims[platform]
+        wanted = (*requirements, *local.requirements(aim, chosen[platform], ledger))
+        if not wanted:
+            return ()
         with progress.step(f"Solving pip packages for {platform}"):
             if spec.complete:
                 found, loosened = pip_relax.solve(
-                    requirements, spec.pip_options, chosen[platform], aim, ledger, instead
+                    wanted, spec.pip_options, chosen[platform], aim, ledger, instead
                 )
                 answers.append(Answer((), loosened))
             else:
                 try:
-                    found = pip_solver.solve(requirements, spec.pip_options, chosen[platform], aim, ledger)
+                    found = pip_solver.solve(wanted, spec.pip_options, chosen[platform], aim, ledger)
                 except SolveError as error:
                     instead.failed(error, aim)
                     raise
-        wheels_of[platform] = found
+        wheels_of[platform], carried[platform] = local.carried(found, aim, ledger)
         return wheels_of[platform]
 
     with _temporary_files():
         lock = conda_lock.make_lock(spec, platforms, None if ask is None else conda, pip)
-    return _Chosen(lock, chosen, wheels_of, answers)
+    return _Chosen(lock, chosen, wheels_of, carried, answers)
 
 
 def write(solution: Solution, pins: BuildPins, path: Path) -> None:
@@ -343,6 +364,20 @@ def _from_pip(record: PipRecord, platform: str) -> SolvedPackage:
     )
 
 
+def _from_here(wheel: BuiltWheel, platform: str) -> SolvedPackage:
+    return SolvedPackage(
+        name=wheel.name,
+        version=wheel.version,
+        manager="pip",
+        platform=platform,
+        url="",
+        sha256=wheel.sha256,
+        size=wheel.file.stat().st_size,
+        timestamp=None,
+        glibc=wheel.glibc,
+    )
+
+
 def _asked(spec: EnvSpec) -> dict[str, str]:
     """What was asked for: token to the text of the request."""
     from rattler import MatchSpec
@@ -352,9 +387,6 @@ def _asked(spec: EnvSpec) -> dict[str, str]:
     return {token: text for token, text in tokens.items() if spec.asked is None or token in spec.asked}
 
 
-def _requested(
-    asked: Iterable[str], conda: Sequence[CondaRecord], pip: Sequence[PipRecord]
-) -> tuple[str, ...]:
+def _requested(asked: Iterable[str], packages: Iterable[SolvedPackage]) -> tuple[str, ...]:
     """Of the tokens ``asked`` for those that are there: a marker may have left a pip requirement out."""
-    there = {f"conda:{record.name}" for record in conda} | {f"pip:{record.name}" for record in pip}
-    return tuple(sorted(there.intersection(asked)))
+    return tuple(sorted({f"{p.manager}:{p.name}" for p in packages}.intersection(asked)))

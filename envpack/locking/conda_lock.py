@@ -41,7 +41,7 @@ PipSolve = Callable[[str], tuple[PipRecord, ...]]
 
 def requirements(spec: EnvSpec) -> tuple[Requirement, ...]:
     """The match specs to solve: those of ``spec``, and ``pip`` where conda's python gets pip's packages."""
-    return (*spec.conda, Requirement("pip")) if spec.pip and not spec.system_python else spec.conda
+    return (*spec.conda, Requirement("pip")) if spec.has_pip and not spec.system_python else spec.conda
 
 
 def content_hash(spec: EnvSpec, platforms: Sequence[str]) -> dict[str, str]:
@@ -188,7 +188,11 @@ def _dependencies(spec: EnvSpec, platform: str) -> list[Dependency]:
             found[dependency.manager, dependency.name] = dependency
     if problems:
         raise SolveError("conda-lock cannot read all requirements", problems=problems)
-    if spec.pip and not spec.system_python:
+    for package in spec.local:
+        # Known by its line until it is built: the hash is of it, too, and pip's part is solved for it.
+        local = VersionedDependency(name=package.text, manager="pip", category="main", version="*")
+        found["pip", package.text] = local
+    if spec.has_pip and not spec.system_python:
         pip = VersionedDependency(name="pip", manager="conda", category="main", version="*")
         found["conda", "pip"] = pip
     return list(found.values())

@@ -1,7 +1,8 @@
 """Pip's part, chosen by uv: wheels with url and sha256, for a target that is not this machine.
 
 ``uv pip compile`` writes a ``pylock.toml`` (PEP 751) from the requirements, constrained by what conda has
-chosen (:mod:`envpack.locking.stubs`). Nothing is built: a package without a fitting wheel is an error.
+chosen (:mod:`envpack.locking.stubs`). Nothing is built here: a package without a fitting wheel is an error,
+unless it may be built from its sdist (:mod:`envpack.locking.local_wheels`).
 """
 
 from __future__ import annotations
@@ -14,20 +15,26 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from packaging.utils import canonicalize_name
 
 from envpack import platforms as _platforms
 from envpack import process
-from envpack.errors import NetworkError, Problem, SolveError
+from envpack.errors import Location, NetworkError, Problem, SolveError
 from envpack.http_client import SECRET_PARTS, url_text
 from envpack.ledger import Action, Ledger
 from envpack.locking import stubs, wheels
 from envpack.locking.channels import expand, unset_variables
 from envpack.locking.solver import CondaRecord
-from envpack.locking.uv_messages import extras_not_there, failure, requirements_by_name
+from envpack.locking.uv_messages import (
+    build_hint,
+    extras_not_there,
+    failure,
+    requirements_by_name,
+    without_wheels,
+)
 from envpack.spec import PipOptions, Requirement
 
 if sys.version_info >= (3, 11):
@@ -46,7 +53,10 @@ _TOKEN = re.compile(r"/t/(?P<token>\$[^/]+)(?=/|\Z)")
 
 @dataclass(frozen=True, slots=True)
 class PipRecord:
-    """One chosen wheel. ``size`` in bytes, ``timestamp`` of its upload in seconds since 1970."""
+    """One chosen wheel. ``size`` in bytes, ``timestamp`` of its upload in seconds since 1970.
+
+    Of the other kinds it is an ``sdist`` of an index, or a wheel that is a ``file`` of this machine.
+    """
 
     name: str
     version: str
@@ -54,13 +64,15 @@ class PipRecord:
     sha256: str
     size: int | None
     timestamp: int | None
+    kind: Literal["wheel", "sdist", "file"] = "wheel"
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
     """What the wheels shall run on: a python and the system it runs on.
 
-    ``system_python``: it is the base image's own, and there is no conda to ask.
+    ``system_python``: it is the base image's own, and there is no conda to ask. ``sdists`` are the names of
+    packages that may be built from source, ``all`` for all.
     """
 
     platform: str
@@ -68,6 +80,7 @@ class Target:
     threaded: str
     glibc: str
     system_python: bool = False
+    sdists: frozenset[str] = frozenset()
 
     @property
     def glibc_pair(self) -> tuple[int, int]:
@@ -145,7 +158,7 @@ def _compile(
 ) -> tuple[int, str]:
     """Run uv in ``folder``; gives its exit code and what it said."""
     (folder / "requirements.in").write_text(_requirements_text(requirements, options), "utf-8")
-    done = process.run(_command(folder, aim, options), env=_environment(options), cwd=folder, timeout=SECONDS)
+    done = process.run(_command(folder, aim, options), env=environment(options), cwd=folder, timeout=SECONDS)
     return done.returncode, done.stderr.decode("utf-8", "replace")
 
 
@@ -160,26 +173,42 @@ def _all_failures(
     """The failure that uv ``said``, with those that it would say next.
 
     uv stops at the first requirement that nothing can meet: leave that out and ask again, as long as it
-    names another one.
+    names another one. In the place of a package without wheels it is given a stand-in, for others may need
+    that package, too.
     """
     told = {"python": aim.python, "platform": aim.platform, "remedy": aim.remedy}
     first = failure(said, requirements, given, **told)
     problems = list(first.problems)
-    blamed = {p.where for p in problems if p.where is not None}
-    for _ in range(MAX_ROUNDS):
+    bare = without_wheels(said)
+    blamed = _places(problems, requirements, bare)
+    while problems and len(bare) + len(blamed) < MAX_ROUNDS:
         left = [r for r in requirements if r.where not in blamed]
-        if not problems or not left or len(left) == len(requirements):
+        if not left:
             break
+        there = stubs.write({**given, **bare}, folder)
+        (folder / "conda.txt").write_text("".join(f"{line}\n" for line in there), "utf-8")
         code, said = _compile(folder, left, options, aim)
         if code == 0:
             break
         found = failure(said, left, given, **told).problems
-        places = {p.where for p in found if p.where is not None}
-        if not places:
+        more = {name: version for name, version in without_wheels(said).items() if name not in bare}
+        places = _places(found, left, more)
+        if not places and not more:
             break
-        problems += [p for p in found if p.where is not None]
+        problems += [p for p in found if p.where is not None or p.what.split(" ", 1)[0] in more]
         blamed |= places
-    return type(first)(first.what, problems=problems, why=first.why, hint=first.hint)
+        bare |= more
+    hint = build_hint(list(bare), aim.remedy) if bare and isinstance(first, SolveError) else first.hint
+    return type(first)(first.what, problems=problems, why=first.why, hint=hint)
+
+
+def _places(
+    problems: Sequence[Problem], requirements: Sequence[Requirement], bare: Mapping[str, str]
+) -> set[Location]:
+    """The places of the ``problems``, but for those of packages that get a stand-in."""
+    named = requirements_by_name(requirements)
+    kept = {named[name].where for name in bare if name in named}
+    return {p.where for p in problems if p.where is not None and p.where not in kept}
 
 
 def _command(folder: Path, aim: Target, options: PipOptions) -> list[str | Path]:
@@ -191,7 +220,11 @@ def _command(folder: Path, aim: Target, options: PipOptions) -> list[str | Path]
     command += ["--format", "pylock.toml", "--output-file", folder / "pylock.envpack.toml"]
     command += ["--python", sys.executable, "--python-version", aim.python]
     command += ["--python-platform", f"{aim.machine}-manylinux_2_{minor}"]
-    command += ["--only-binary", ":all:", "--no-header", "--color", "never", "--no-progress"]
+    command += ["--no-header", "--color", "never", "--no-progress"]
+    if "all" not in aim.sdists:
+        command += ["--only-binary", ":all:"]
+        for name in sorted(aim.sdists):
+            command += ["--no-binary", name]
     if options.pre:
         command += ["--prerelease", "allow"]
     if options.extra_index_urls:
@@ -200,19 +233,19 @@ def _command(folder: Path, aim: Target, options: PipOptions) -> list[str | Path]
     return command
 
 
-def _environment(options: PipOptions) -> dict[str, str]:
+def environment(options: PipOptions) -> dict[str, str]:
     """The user's environment, with uv kept from fetching an interpreter of its own.
 
     The index goes this way because uv's own variables would win over one in the requirements; unlike an
     argument it is not shown to other users, and it may hold a password by now.
     """
-    environment = {**os.environ, "UV_PYTHON_DOWNLOADS": "never"}
-    for part in (found for url in _addresses(options) for found in SECRET_PARTS.findall(url)):
+    found = {**os.environ, "UV_PYTHON_DOWNLOADS": "never"}
+    for part in (part for url in _addresses(options) for part in SECRET_PARTS.findall(url)):
         for name in unset_variables(f"://{part}", {}):  # uv fills these in as they are
-            environment[name] = url_text(os.environ[name])
+            found[name] = url_text(os.environ[name])
     if options.index_url:
-        environment["UV_DEFAULT_INDEX"] = expand(options.index_url)
-    return environment
+        found["UV_DEFAULT_INDEX"] = expand(options.index_url)
+    return found
 
 
 def _requirements_text(requirements: Sequence[Requirement], options: PipOptions) -> str:
@@ -251,9 +284,20 @@ def _chosen(
         name = canonicalize_name(package["name"])
         if name in given:
             continue
+        if file := package.get("archive", {}).get("path"):
+            digest = package["archive"]["hashes"]["sha256"]
+            records.append(
+                PipRecord(name, package["version"], Path(file).as_uri(), digest, None, None, "file")
+            )
+            continue
         offered = {wheel["url"]: wheel for wheel in package.get("wheels", []) if "url" in wheel}
         url = wheels.best(list(offered), tags)
         label = f"{name} {package.get('version', '')}".strip()
+        source = package.get("sdist", {})
+        kind: Literal["wheel", "sdist"] = "wheel"
+        if url is None and "url" in source and aim.sdists & {name, "all"}:
+            url, kind = source["url"], "sdist"
+            offered[url] = source
         if url is None:
             problems.append(Problem(f"{label} has no wheel for python {aim.python} on {aim.platform}"))
             continue
@@ -271,14 +315,13 @@ def _chosen(
                 sha256=sha256,
                 size=wheel.get("size"),
                 timestamp=int(uploaded.timestamp()) if isinstance(uploaded, datetime.datetime) else None,
+                kind=kind,
             )
         )
     if problems:
-        raise SolveError(
-            "pip packages cannot be locked",
-            problems=problems,
-            hint=aim.remedy,
-        )
+        bare = [p.what.split(" ", 1)[0] for p in problems if " has no wheel " in p.what]
+        hint = build_hint(bare, aim.remedy) if bare else aim.remedy
+        raise SolveError("pip packages cannot be locked", problems=problems, hint=hint)
     return tuple(sorted(records, key=lambda record: record.name))
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from envpack.errors import Location
 from envpack.lockfile import Manager
+from envpack.locking.local_wheels import BuiltWheel
 from envpack.spec import EnvSpec
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ class Solution:
     ``requested`` are the tokens ``conda:NAME`` and ``pip:NAME`` of what was asked for and is there, by
     platform, sorted; ``asked`` is the text of the request by token. ``lock`` is conda-lock's own object,
     which :func:`envpack.locking.write` writes. ``relaxed`` is what was not taken as it was asked for.
+    ``carried`` are the wheels that no index has, by platform: they are among ``packages``, without a URL, and
+    not in ``lock``.
     """
 
     spec: EnvSpec
@@ -62,6 +65,7 @@ class Solution:
     asked: Mapping[str, str]
     lock: CondaLockfile
     relaxed: tuple[Relaxation, ...] = ()
+    carried: Mapping[str, tuple[BuiltWheel, ...]] = field(default_factory=dict)
 
     @property
     def epoch(self) -> int:

@@ -15,16 +15,21 @@ from packaging.utils import canonicalize_name
 
 from envpack.errors import NetworkError, Problem, SolveError
 from envpack.locking.failures import first_url, network_problem, without_secrets
+from envpack.locking.names import conda_names
 from envpack.spec import Requirement
 
 ABSENT = "is not on the index"
 _NAME = r"(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)"
-_STUB = re.compile(rf"{_NAME} @ file://\S+-py3-none-any\.whl")
+_FILE = re.compile(rf"{_NAME}(?P<extras>\[[^\]]*\])? @ file://\S+\.whl")
+# What uv appends to a name: the condition under which it is needed, e.g. evdev{'linux' in sys_platform}.
+_CONDITION = re.compile(r"(?<=[A-Za-z0-9])\{[^{}]*\}")
 _NO_EXTRA = re.compile(
     rf"The package `{_NAME} @ file://[^`]*` does not have an extra named `(?P<extra>[^`]+)`"
 )
 _ABSENT = re.compile(rf"\b{_NAME} was not found in ")
-_NO_WHEEL = re.compile(rf"\b{_NAME}(?:[=<>!~]=?[^\s,]*)? has no (?:usable )?wheels")
+_NO_WHEEL = re.compile(
+    rf"\b{_NAME}(?P<version>[=<>!~]=?[^\s,]*(?:,[=<>!~]=?[^\s,]*)*)? ha(?:s|ve) no (?:usable )?wheels"
+)
 _NO_VERSION = re.compile(rf"\bthere (?:is|are) no versions? of {_NAME}(?P<version>[=<>!~]\S*)?")
 # uv goes on without an index that refuses it, and says so in a hint only.
 _NETWORK = ("Failed to fetch", "could not be queried", "returned a 403")
@@ -45,6 +50,41 @@ def extras_not_there(said: str) -> list[tuple[str, str]]:
     return [(match["name"], match["extra"]) for match in _NO_EXTRA.finditer(said)]
 
 
+def _plain(said: str) -> str:
+    """What uv ``said`` without the paths of wheels of this machine, and without conditions after names."""
+    return _CONDITION.sub("", _FILE.sub(lambda match: match["name"], said))
+
+
+def network_failure(text: str) -> Problem | None:
+    """What is wrong with the network if that is what uv's ``text`` tells of, with the next step."""
+    if not any(mark in text for mark in _NETWORK):
+        return None
+    url = first_url(text)
+    subject = f"the package index at {urlsplit(url).hostname}" if url else "the package index"
+    return network_problem(text, subject)
+
+
+def without_wheels(said: str) -> dict[str, str]:
+    """The packages that uv blames for having no wheels: normalised name, and a version that will do."""
+    found: dict[str, str] = {}
+    for match in _NO_WHEEL.finditer(_explanation(_plain(said))):
+        version = re.match(r"(?:==|>=|~=)([^,*]+)", match["version"] or "")
+        found[canonicalize_name(match["name"])] = version[1].rstrip(".") if version else "99999"
+    return found
+
+
+def build_hint(names: Sequence[str], otherwise: str) -> str:
+    """What to do about packages that have no wheel: build them, ask conda, or ``otherwise``."""
+    wanted = sorted({canonicalize_name(name) for name in names})
+    options = " ".join(f"--build-sdist {name}" for name in wanted)
+    conda = [found[0] for name in wanted if (found := conda_names(name))]
+    ask = f" Conda-forge has {', '.join(conda)}." if conda else ""
+    return (
+        f"If they have their source on the index, `envpack lock {options}` builds wheels of it, which runs "
+        f"the packages' own build code on this machine.{ask} {otherwise}"
+    )
+
+
 def failure(
     said: str,
     requirements: Sequence[Requirement],
@@ -60,12 +100,9 @@ def failure(
     cannot be had. The problems of a :class:`SolveError` are the packages to blame, with their places where
     they were asked for directly.
     """
-    text = _STUB.sub(lambda match: match["name"], said)
-    if any(mark in text for mark in _NETWORK):
-        url = first_url(text)
-        subject = f"the package index at {urlsplit(url).hostname}" if url else "the package index"
-        if problem := network_problem(text, subject):
-            return NetworkError(problem.what, why=problem.why, hint=problem.hint)
+    text = _plain(said)
+    if problem := network_failure(text):
+        return NetworkError(problem.what, why=problem.why, hint=problem.hint)
     why = _explanation(text)
     problems = _to_blame(why, requirements, f"has no wheel for python {python} on {platform}")
     named = [name for name in given if re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", why)]
@@ -88,11 +125,15 @@ def _to_blame(why: str, requirements: Sequence[Requirement], no_wheel: str) -> l
     ):
         for match in pattern.finditer(why):
             requirement = asked.get(canonicalize_name(match["name"]))
-            what = f"{requirement.text if requirement else match['name']} {told}"
+            what = f"{_FILE.sub(_named, requirement.text) if requirement else match['name']} {told}"
             problem = Problem(what, requirement.where if requirement else None)
             if problem not in problems:
                 problems.append(problem)
     return problems
+
+
+def _named(found: re.Match[str]) -> str:
+    return found["name"] + (found["extras"] or "")
 
 
 def _explanation(text: str) -> str:

@@ -8,13 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from packaging.utils import canonicalize_name
+
 from envpack import atomic, lockfile
 from envpack.cache import Cache
 from envpack.config import Config
 from envpack.errors import SolveError, SourceError, UsageError
 from envpack.ledger import Action, Finding, Ledger
 from envpack.lockfile import BuildPins, PlatformPin, valid_prefix
-from envpack.pipeline import tools
+from envpack.pipeline import carried, tools
 from envpack.pipeline.base_images import BaseImages
 from envpack.pipeline.project import lock_path
 from envpack.pipeline.settings import base_difference, differences, read_settings
@@ -132,6 +134,7 @@ def lock(
     prefer: Prefer | None = None,
     pin: Pinning = "exact",
     strict: bool = False,
+    build_sdist: Sequence[str] = (),
     progress: Progress | None = None,
     ledger: Ledger | None = None,
     keep: bool = False,
@@ -142,6 +145,9 @@ def lock(
     In its place may be an environment of this machine, ``from_env`` (by name or folder), or what is
     installed in an image, ``from_image``. ``cuda``, ``prefer`` and ``pin`` are explained at
     :func:`envpack.locking.solve`; with ``strict`` nothing may be but as it was written.
+    ``build_sdist`` are names of packages, or ``all``, that are built here from source where an index has no
+    wheel of them; folders and files of this machine that the source names are always built. What is built is
+    written to ``lockfiles/wheels/NAME/``.
 
     ``platforms`` are conda subdirs (default: the source's Linux ones, else ``linux-64``); ``base`` an image
     name (default: chosen); ``prefix`` the environment's absolute path in the image; ``python`` a version,
@@ -163,6 +169,7 @@ def lock(
     progress = progress or Quiet()
     ledger = Ledger() if ledger is None else ledger
     valid_prefix(prefix)
+    sdists = frozenset(canonicalize_name(sdist) for sdist in build_sdist)
     spec = specification(
         source, directory=directory, stdin=stdin, name=name, platforms=platforms, python=python,
         from_env=from_env, from_image=from_image, ledger=ledger,
@@ -184,11 +191,11 @@ def lock(
     path = lock_path(directory, spec.name)
     atomic.check(path)
     if keep:
-        return _kept(path, spec, subdirs, settings)
+        return _kept(path, directory, spec, subdirs, settings)
     cache = Cache(config.cache)
     cache.prepare()
     # The folder says from now on that the cache is in use.
-    with cache.temporary(), Downloader(config, progress) as downloader:
+    with cache.temporary() as folder, Downloader(config, progress) as downloader:
         images = BaseImages(Registry(config, downloader, cache))
         asked, family, python_there = base, None, None
         if spec.system_python:
@@ -207,17 +214,21 @@ def lock(
             cuda=cuda,
             prefer=prefer,
             pin=pin,
+            builder=locking.WheelBuilder(folder, downloader, progress, sdists),
         )
         if strict:
             _refuse_deviations(ledger)
         needed = {subdir: solution.glibc.get(subdir) for subdir in subdirs}
+        wheels = carried.pins(directory, spec.name, solution)
         choice = choose.choose(needed, requested=base, family=family, today=today)
         pins = BuildPins(
             name=spec.name,
             prefix=prefix,
             epoch=_epoch(solution),
             platforms={
-                subdir: PlatformPin(images.pin(choice, subdir, needed), solution.requested[subdir])
+                subdir: PlatformPin(
+                    images.pin(choice, subdir, needed), solution.requested[subdir], wheels.get(subdir, ())
+                )
                 for subdir in subdirs
             },
             variables=spec.variables,
@@ -226,8 +237,9 @@ def lock(
             findings=tuple(_recorded(finding) for finding in ledger if finding.is_deviation),
             tools=tools.current(),
         )
-    before = path.read_bytes() if path.is_file() else None
-    locking.write(solution, pins, path)
+        before = path.read_bytes() if path.is_file() else None
+        carried.write(directory, spec.name, solution.carried)
+        locking.write(solution, pins, path)
     own = [f"its own python is {pins.system_python}"] if pins.system_python else []
     because = "; ".join([choice.reason, *own, *choice.notes])
     return Locked(spec.name, path, before != path.read_bytes(), because, _summary(solution))
@@ -282,17 +294,21 @@ def check(
     if lock.pins is not None:
         settings = read_settings(directory, lock.pins.prefix, ledger)
         problems = [*differences(settings, lock.pins.settings), *base_difference(settings, lock.pins)]
+        problems += carried.problems(directory, lock)
     locking.check(lock, spec, _platforms(spec, platforms, ledger), problems)
     return Checked(path)
 
 
-def _kept(path: Path, spec: EnvSpec, subdirs: Sequence[str], settings: ProjectSettings) -> Locked:
+def _kept(
+    path: Path, directory: Path, spec: EnvSpec, subdirs: Sequence[str], settings: ProjectSettings
+) -> Locked:
     """The lock at ``path`` with new settings and variables."""
     from envpack import locking
 
     lock = lockfile.read(path)
     kept = spec if lock.pins is None else replace(spec, variables=dict(lock.pins.variables))
     problems = base_difference(settings, lock.pins) if lock.pins else []
+    problems += carried.problems(directory, lock, sources=False)
     locking.check(lock, kept, subdirs, problems)
     assert lock.pins is not None  # as was just checked
     before = path.read_bytes()

@@ -2,6 +2,7 @@
 
 environment.yml
 lockfiles/NAME.conda-lock.yml
+lockfiles/wheels/NAME/           wheels that no index has
 recipes/NAME/                    Apptainer.def, Dockerfile, and what these two read
 images/NAME.sif                  or NAME.oci.tar, for Docker and others
 """
@@ -18,6 +19,11 @@ _SUFFIX = ".conda-lock.yml"
 def lock_path(directory: Path, name: str) -> Path:
     """The lock of the environment ``name``."""
     return directory / "lockfiles" / f"{name}{_SUFFIX}"
+
+
+def wheels_folder(directory: Path, name: str) -> Path:
+    """The folder of the wheels that the lock ``name`` carries along."""
+    return directory / "lockfiles" / "wheels" / name
 
 
 def recipe_folder(directory: Path, name: str) -> Path:

@@ -111,7 +111,7 @@ class _Reader(Document):
                 problems=sorted(self.problems, key=lambda p: (p.where.line or 0) if p.where else 0),
                 hint="Change these places, then run the same command again.",
             )
-        if not conda and not self.pip.requirements:
+        if not conda and not self.pip.requirements and not self.pip.local:
             raise SourceError(
                 f"{self.shown} asks for no packages", hint="List them under the key dependencies."
             )
@@ -124,6 +124,7 @@ class _Reader(Document):
             channels=channels,
             conda=tuple(match_specs.pinned(r) for r in conda) if complete else tuple(conda),
             pip=tuple(self.pip.requirements),
+            local=tuple(self.pip.local),
             pip_options=self.pip.options,
             platforms=platforms,
             variables=variables,

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from packaging.utils import canonicalize_name
@@ -21,7 +22,9 @@ from packaging.version import InvalidVersion, Version
 
 from envpack.entry import is_safe_path
 from envpack.errors import Location, Problem, SourceError
+from envpack.sources.local_package import find as find_local
 from envpack.sources.rooted import Rooted, problem
+from envpack.spec import LocalPackage
 
 MAX_RECORDS = 10_000
 MAX_RECORD = 64 << 20  # the files of the largest packages, with their hashes, are some 10 MiB
@@ -170,6 +173,18 @@ def pip_packages(
             )
         found[package.name] = package
     return [found[name] for name in sorted(found)], frozenset(folders)
+
+
+def local_package(package: PipPackage) -> LocalPackage | None:
+    """The folder or file on this machine that ``package`` was installed from, if that can still be built."""
+    url = (package.origin or {}).get("url")
+    if not isinstance(url, str) or not url.startswith("file:"):
+        return None
+    text = f"{package.name} {package.version}"
+    found = find_local(url, Path("/"))
+    if not isinstance(found, LocalPackage):
+        return None
+    return replace(found, text=text, name=package.name, where=package.where)
 
 
 def _conda_package(record: dict[str, Any], where: Location) -> CondaPackage:

@@ -124,7 +124,7 @@ class Manifest:
                 problems=self.problems,
                 hint="Change these lines, then run the same command again.",
             )
-        if not self.conda and not self.lines.requirements:
+        if not self.conda and not self.lines.requirements and not self.lines.local:
             raise SourceError(
                 f"{self.shown} asks for no packages",
                 hint="Name another source, or list packages under dependencies.",
@@ -135,6 +135,7 @@ class Manifest:
             channels=channels,
             conda=(*self.conda.values(), *self.lines.conda),
             pip=tuple(self.lines.requirements),
+            local=tuple(self.lines.local),
             pip_options=self.lines.options,
             platforms=tuple(self.platforms),
             variables=self.variables,

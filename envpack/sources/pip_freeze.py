@@ -58,7 +58,7 @@ def read(
     settle(lines)
     if lines.problems:
         raise _unusable(shown, lines.problems)
-    if not lines.requirements and not lines.conda:
+    if not lines.requirements and not lines.conda and not lines.local:
         raise SourceError(
             f"{shown} asks for no packages",
             why="every line is one that cannot be locked" if len(lines.evidence) else None,
@@ -77,6 +77,7 @@ def read(
         channels=() if on_system else ("conda-forge",),
         conda=(*own, *lines.conda),
         pip=tuple(lines.requirements),
+        local=tuple(lines.local),
         pip_options=lines.options,
         sources=tuple(lines.sources),
         system_python=on_system,

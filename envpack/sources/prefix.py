@@ -25,7 +25,7 @@ from envpack.sources.installed import CondaPackage, PipPackage
 from envpack.sources.owners import Owners
 from envpack.sources.recorded_channels import Channels
 from envpack.sources.rooted import Folder, Rooted, Tree, problem
-from envpack.spec import EnvSpec, Requirement, valid_name
+from envpack.spec import EnvSpec, LocalPackage, Requirement, valid_name
 
 PREFIX_LABEL = "org.envpack.prefix"
 TITLE_LABEL = "org.opencontainers.image.title"
@@ -86,10 +86,13 @@ class _Reader:
     problems: list[Problem] = field(default_factory=list)
     conda: list[Requirement] = field(default_factory=list)
     pip: list[Requirement] = field(default_factory=list)
+    local: list[LocalPackage] = field(default_factory=list)
     asked: set[str] = field(default_factory=set)
+    here: bool = False
 
     def read(self, name: str | None, folder: str) -> EnvSpec:
         prefix, title = self._find()
+        self.here = self.kind == "sandbox" and not prefix
         chosen = self._name(name, title, folder)
         channels, system, variables = self._environment(prefix)
         if self.problems:
@@ -98,7 +101,7 @@ class _Reader:
                 problems=sorted(self.problems, key=lambda p: str(p.where)),
                 hint="Change these in the environment, then run the same command again.",
             )
-        if not self.conda and not self.pip:
+        if not self.conda and not self.pip and not self.local:
             raise SourceError(
                 f"nothing that can be locked is installed in {self.root.shown}",
                 why="; ".join(f"{f.subject}: {f.reason}" for f in self.ledger if f.action is Action.NEEDS_YOU)
@@ -110,6 +113,7 @@ class _Reader:
             channels=channels,
             conda=tuple(self.conda),
             pip=tuple(self.pip),
+            local=tuple(self.local),
             platforms=(system,) if system in PLATFORMS else (),
             variables=variables,
             # Not every program records what conda was asked for; what only pip was says nothing of the rest.
@@ -301,6 +305,18 @@ class _Reader:
     def _from_no_index(self, package: PipPackage) -> None:
         origin = package.origin or {}
         label = f"{package.name} {package.version}".strip()
+        # What an image or another system's folder says of paths is about another machine.
+        found = installed.local_package(package) if self.here else None
+        if found is not None:
+            self.ledger.add(
+                Action.KEPT,
+                label,
+                "its source is there: it gets into the lock as a wheel",
+                where=package.where,
+            )
+            self.local.append(found)
+            self.asked.add(f"pip:{package.name}")
+            return
         details = origin.get("dir_info")
         if "vcs_info" in origin:
             why = "it was installed from a repository, and the image is made of finished packages only"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement
@@ -18,12 +18,12 @@ from packaging.utils import canonicalize_name
 
 from envpack.errors import Location, Problem, SourceError
 from envpack.ledger import Action, Ledger
-from envpack.sources import requirement_line
+from envpack.sources import local_package, requirement_line
 from envpack.sources.match_specs import AS_IT_IS
 from envpack.sources.requirement_line import shown as shown_line
 from envpack.sources.text import MAX_LIST_BYTES, read_text
 from envpack.sources.urls import index_problem, is_local, without_secrets
-from envpack.spec import PipOptions, Requirement
+from envpack.spec import LocalPackage, PipOptions, Requirement
 
 MAX_INCLUDES = 20
 MAX_LINE = 10_000  # a wheel's address with all its hashes is shorter; patterns take the square of it
@@ -53,7 +53,8 @@ class PipLines:
     """What a set of lines says; filled by :func:`read_lines`, completed by :func:`settle`.
 
     ``conda`` are match specs found among the lines, ``problems`` all lines that cannot be read, ``evidence``
-    what tells of which system the list is, ``frozen`` the names with an exact version in the order written.
+    what tells of which system the list is, ``frozen`` the names with an exact version in the order written,
+    ``local`` the packages that are on this machine.
     """
 
     ledger: Ledger
@@ -68,6 +69,7 @@ class PipLines:
     sources: list[Path] = field(default_factory=list)
     evidence: list[str] = field(default_factory=list)
     frozen: list[str] = field(default_factory=list)
+    local: list[LocalPackage] = field(default_factory=list)
     _locals: list[tuple[int, str, requirement_line.Read]] = field(default_factory=list)
     _constraints: list[tuple[str, Location]] = field(default_factory=list)
 
@@ -166,6 +168,8 @@ def _requirement(into: PipLines, line: str, where: Location) -> None:
         _dropped(into, re.split(r"[\s=]", option, maxsplit=1)[0], where)
     shown = shown_line(line)
     try:
+        if _local(into, line, line, where):
+            return
         read = requirement_line.read(line)
     except ValueError as error:
         hint = "Requirements look like rich, rich==13.7.1 or rich[jupyter]>=13,<14."
@@ -183,6 +187,22 @@ def _requirement(into: PipLines, line: str, where: Location) -> None:
             into.conda.append(Requirement(read.conda, where))
     if re.match(r"[A-Za-z0-9][\w.-]*(\[[^\]]*\])?\s*(==|@)", line):
         into.frozen.append(re.split(r"[\s=@\[]", line, maxsplit=1)[0].lower())
+
+
+def _local(into: PipLines, target: str, line: str, where: Location) -> bool:
+    """Whether ``target`` is on this machine; then ``into`` has it, or what stands against it."""
+    found = local_package.find(target, into.directory / Path(where.file).parent)
+    if found is None:
+        return False
+    shown = shown_line(line)
+    into.evidence.append(line)
+    if isinstance(found, str):
+        remedy = "Mend it, or remove the line: your own code can stay outside the image."
+        _needs_you(into, shown, found, remedy, where)
+        return True
+    into.ledger.add(Action.KEPT, shown, "it is there: it gets into the lock as a wheel", where=where)
+    into.local.append(replace(found, text=shown, where=where))
+    return True
 
 
 def _constrain(into: PipLines, line: str, where: Location) -> None:
@@ -229,6 +249,8 @@ def _option(into: PipLines, line: str, where: Location) -> None:
         _include(into, line, value, where, constraints=name == "--constraint")
     elif name == "--editable":
         into.evidence.append(f"-e {value}")
+        if _local(into, value, f"-e {value}", where):
+            return
         if re.match(r"(git|hg|svn|bzr)(\+|://)|git@", value):
             read = requirement_line.read(value)
         else:

@@ -1,0 +1,82 @@
+"""What a line for pip names on this machine: a folder with a package's source, an sdist, or a wheel.
+
+The forms are pip's: ``./pkg``, ``pkg/dist/NAME-1.0-py3-none-any.whl``, ``file:///home/me/pkg``,
+``NAME[EXTRA] @ file:../pkg``, each with extras, a marker, and a fragment such as ``#subdirectory=python``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from urllib.parse import parse_qs, unquote
+
+from packaging.markers import InvalidMarker, Marker
+from packaging.utils import canonicalize_name
+
+from envpack.sources.urls import is_local
+from envpack.spec import LocalPackage
+
+FILES = (".whl", ".tar.gz", ".zip")
+_MAX = 4096
+_NAMED = re.compile(
+    r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)\s*(?P<extras>\[[^\[\]]*\])?\s*@\s*(?P<target>file:.*)\Z"
+)
+_EXTRAS = re.compile(r"(?P<target>[^\[\]]+)(?P<extras>\[[A-Za-z0-9._,\s-]*\])\Z")
+_PROJECT = ("pyproject.toml", "setup.py")
+
+
+def find(line: str, folder: Path) -> LocalPackage | str | None:
+    """What ``line`` names, seen from ``folder``; the reason if that is there and no package.
+
+    ``None`` where it names nothing that is on this machine.
+    """
+    line = line.strip().strip("\"'")
+    if len(line) > _MAX or "\0" in line:
+        return None
+    target, marker = line, None
+    if parts := re.split(r"\s+;\s*|;\s+", line, maxsplit=1):
+        target, marker = parts[0].rstrip(), parts[1] if len(parts) > 1 else None
+    name, extras = None, ""
+    if named := _NAMED.match(target):
+        name, extras, target = canonicalize_name(named["name"]), named["extras"] or "", named["target"]
+    target, _, fragment = target.partition("#")
+    if not extras and (found := _EXTRAS.match(target)):
+        target, extras = found["target"].rstrip(), found["extras"]
+    if not (is_local(target) or ("/" in target and "://" not in target) or target.endswith(FILES)):
+        return None
+    path = _path(target, folder)
+    if path is None:
+        return None
+    below = parse_qs(fragment).get("subdirectory", [""])[0]
+    path = Path(os.path.abspath(path / below))  # noqa: PTH100 resolve() would follow links
+    if (reason := _no_package(path)) is not None:
+        return reason or None
+    if marker is not None:
+        try:
+            marker = str(Marker(marker))
+        except (InvalidMarker, RecursionError):
+            return f"{marker!r} is not a marker"
+    wanted = tuple(sorted({e.strip() for e in extras.strip("[]").split(",")} - {""}))
+    return LocalPackage(line, path, name, wanted, marker)
+
+
+def _path(target: str, folder: Path) -> Path | None:
+    """Where ``target`` leads; ``None`` for what only another machine can have."""
+    if target[:5].lower() == "file:":
+        target = unquote(re.sub(r"\A//(?:localhost)?(?=/|\.)", "", target[5:]))
+    if "://" in target or target.startswith("//") or "\0" in target or "\\" in target:
+        return None
+    return folder / Path(target).expanduser() if target.startswith("~/") else folder / target
+
+
+def _no_package(path: Path) -> str | None:
+    """Why ``path`` is no package, ``""`` if it is not there at all; ``None`` if it is one."""
+    try:
+        if path.is_dir():
+            if any((path / name).is_file() for name in _PROJECT):
+                return None
+            return "it is a folder without pyproject.toml and setup.py, which make a folder a package"
+        return None if path.name.endswith(FILES) and path.is_file() else ""
+    except (OSError, RuntimeError):  # a name that is too long, no permission; no home for ~
+        return ""

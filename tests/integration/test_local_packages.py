@@ -1,0 +1,198 @@
+"""Packages that no index has: built as wheels by ``envpack lock``, carried along, and in the image."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from envpack import lockfile
+from envpack.entry import Kind
+from envpack.formats import sif
+from envpack.formats.squashfs.reader import Squashfs
+from tests.conftest import Served
+from tests.integration.commands import envpack, failed
+from tests.standins.settings import config_toml
+
+SITE = "opt/env/lib/python3.11/site-packages"
+ENVIRONMENT = """\
+name: own
+channels: [conda-forge]
+dependencies:
+  - python=3.11
+  - pip:
+    - -e .[more]
+    - ./below
+"""
+SETUPTOOLS = """\
+[build-system]
+requires = ["setuptools>=64"]
+build-backend = "setuptools.build_meta"
+[project]
+name = "Mine.Own"
+version = "1.5"
+requires-python = ">=3.9"
+dependencies = ["six>=1.10"]
+[project.optional-dependencies]
+more = ["mdurl"]
+[project.scripts]
+mine = "mine:main"
+"""
+HATCHLING = """\
+[build-system]
+requires = ["hatchling"]
+build-backend = "hatchling.build"
+[project]
+name = "below"
+version = "0.1"
+requires-python = ">=3.9"
+"""
+
+
+def write(folder: Path, **files: str) -> None:
+    for name, text in files.items():
+        path = folder / name.replace("__", "/").replace("DOT", ".")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+
+
+@pytest.fixture
+def config(tmp_path: Path, channel: Served, registry: Served) -> Path:
+    path = tmp_path / "config.toml"
+    path.write_text(config_toml(tmp_path / "cache", channel.url, registry.url), "utf-8")
+    return path
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    folder = tmp_path / "project"
+    write(folder, environmentDOTyml=ENVIRONMENT, pyprojectDOTtoml=SETUPTOOLS)
+    write(folder / "src/mine", **{"initDOTpy": ""})
+    (folder / "src/mine/init.py").rename(folder / "src/mine/__init__.py")
+    (folder / "src/mine/__init__.py").write_text("def main():\n    print('mine')\n")
+    write(folder / "below", pyprojectDOTtoml=HATCHLING)
+    (folder / "below/below").mkdir()
+    (folder / "below/below/__init__.py").write_text("answer = 42\n")
+    return folder
+
+
+def lock_of(project: Path, name: str = "own") -> lockfile.Lockfile:
+    return lockfile.read(project / f"lockfiles/{name}.conda-lock.yml")
+
+
+def test_folders_become_wheels_and_get_into_the_image(project: Path, config: Path) -> None:
+    sources = set(project.rglob("*"))
+    said = json.loads(envpack("lock", "--json", config=config, cwd=project).stdout)
+    told = {finding["subject"]: finding for finding in said["findings"]}
+    assert told["-e .[more]"]["action"] == "translated"
+    assert "built as wheels/mine_own-1.5-py3-none-any.whl" in told["-e .[more]"]["reason"]
+    assert (told["./below"]["file"], told["./below"]["line"]) == ("environment.yml", 7)
+    left = set(project.rglob("*")) - sources
+    assert {path.relative_to(project).parts[0] for path in left} == {"lockfiles"}
+
+    carried = {p.name: p for p in lock_of(project).packages if p.path is not None}
+    assert set(carried) == {"mine-own", "below"}
+    own = carried["mine-own"]
+    assert own.path == "lockfiles/wheels/own/mine_own-1.5-py3-none-any.whl"
+    assert own.sha256 == hashlib.sha256((project / own.path).read_bytes()).hexdigest()
+    names = {p.name for p in lock_of(project).packages if p.manager == "pip"}
+    assert names == {"mine-own", "below", "six", "mdurl"}  # the extra's, too
+    assert str(project) not in (project / "lockfiles/own.conda-lock.yml").read_text()
+
+    envpack("build", config=config, cwd=project)
+    with (project / "images/own.sif").open("rb") as file:
+        start = sif.read(project / "images/own.sif").partition().offset
+        files = {
+            entry.path: b"".join(entry.chunks)
+            for entry in Squashfs(file, start).entries()
+            if entry.kind is Kind.FILE
+        }
+    assert files[f"{SITE}/below/__init__.py"] == b"answer = 42\n"
+    assert b"from mine import main" in files["opt/env/bin/mine"]
+    assert not [path for path in files if path.endswith("direct_url.json")]
+    assert not [path for path, data in files.items() if str(project).encode() in data]
+    recipe = project / "recipes/own"
+    assert (recipe / "wheels/mine_own-1.5-py3-none-any.whl").read_bytes() == (project / own.path).read_bytes()
+    assert 'href="wheels/below-0.1-py3-none-any.whl"' in (recipe / "wheels.html").read_text()
+    assert "COPY wheels /opt/build/wheels" in (recipe / "Dockerfile").read_text()
+
+
+def test_the_same_source_gives_the_same_lock(project: Path, config: Path) -> None:
+    envpack("lock", config=config, cwd=project)
+    first = (project / "lockfiles/own.conda-lock.yml").read_bytes()
+    for path in project.rglob("*.py"):
+        path.touch()
+    shutil.rmtree(project / "lockfiles/wheels")
+    envpack("lock", config=config, cwd=project)
+    assert (project / "lockfiles/own.conda-lock.yml").read_bytes() == first
+    envpack("lock", "--check", config=config, cwd=project)
+
+
+def test_a_changed_source_or_wheel_is_noticed(project: Path, config: Path) -> None:
+    envpack("lock", config=config, cwd=project)
+    module = project / "src/mine/__init__.py"
+    before = module.read_text()
+    module.write_text("def main(): ...\n")
+    failed(envpack("lock", "--check", config=config, cwd=project, check=False), 1, "src/mine/__init__.py")
+    envpack("lock", "--keep", config=config, cwd=project)
+    module.write_text(before)
+    (module.parent / "new.py").touch()
+    failed(envpack("lock", "--check", config=config, cwd=project, check=False), 1, "src/mine/new.py")
+    (module.parent / "new.py").unlink()
+    says = project / "pyproject.toml"
+    says.write_text(says.read_text().replace("six>=1.10", "six>=1.11"))
+    failed(
+        envpack("lock", "--check", config=config, cwd=project, check=False), 1, "pyproject.toml has changed"
+    )
+    says.write_text(SETUPTOOLS)
+    envpack("lock", "--check", config=config, cwd=project)
+
+    wheel = project / "lockfiles/wheels/own/below-0.1-py3-none-any.whl"
+    wheel.write_bytes(wheel.read_bytes() + b"\0")
+    for command in (["build"], ["recipe"], ["lock", "--keep"], ["lock", "--check"]):
+        code = 1 if command[0] == "lock" else 10
+        done = envpack(*command, config=config, cwd=project, check=False)
+        failed(done, code, "below-0.1-py3-none-any.whl was changed since it was locked", "envpack lock")
+    wheel.unlink()
+    failed(envpack("build", config=config, cwd=project, check=False), 10, "there is no lockfiles/wheels")
+
+
+def test_the_line_that_is_gone_is_noticed(project: Path, config: Path) -> None:
+    envpack("lock", config=config, cwd=project)
+    source = project / "environment.yml"
+    source.write_text(ENVIRONMENT.replace("    - ./below\n", ""))
+    failed(envpack("lock", "--check", config=config, cwd=project, check=False), 1, "requirements")
+    envpack("lock", config=config, cwd=project)
+    assert [path.name for path in (project / "lockfiles/wheels/own").iterdir()] == [
+        "mine_own-1.5-py3-none-any.whl"
+    ]
+
+
+def test_a_build_that_fails_is_told_with_its_line(project: Path, config: Path) -> None:
+    (project / "below/below/__init__.py").unlink()
+    (project / "below/below").rmdir()
+    done = envpack("lock", config=config, cwd=project, check=False)
+    failed(done, 12, "no wheel of ./below could be built", "environment.yml:7", "hatch")
+    assert not (project / "lockfiles").exists()
+
+
+def test_files_of_this_machine(project: Path, config: Path) -> None:
+    """A wheel that was built before is taken as it is; one of another platform needs the user."""
+    envpack("lock", config=config, cwd=project)
+    ready = project / "ready"
+    shutil.copytree(project / "lockfiles/wheels/own", ready)
+    foreign = ready / "far-1.0-cp311-cp311-win_amd64.whl"
+    shutil.copy(ready / "below-0.1-py3-none-any.whl", foreign)
+    lines = f"below @ file://{ready}/below-0.1-py3-none-any.whl\nready/{foreign.name}\n"
+    (project / "requirements.txt").write_text(lines)
+    named = ["requirements.txt", "--name", "files", "--python", "3.11"]
+    done = envpack("lock", *named, "--json", config=config, cwd=project)
+    found = {f["subject"]: f["action"] for f in json.loads(done.stdout)["findings"]}
+    assert found[lines.splitlines()[0]] == "translated"
+    assert found[f"ready/{foreign.name}"] == "needs you"
+    assert [p.path for p in lock_of(project, "files").packages if p.manager == "pip"] == [
+        "lockfiles/wheels/files/below-0.1-py3-none-any.whl"
+    ]
