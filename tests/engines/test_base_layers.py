@@ -194,6 +194,20 @@ class Stack:
         self._change("", self._tree, 0)
         return tar(self._members)
 
+    def paths(self) -> set[str]:
+        """All that is there."""
+        return self.folders() | set(self._below("", self._tree, folders=False))
+
+    def folders(self) -> set[str]:
+        return set(self._below("", self._tree, folders=True))
+
+    def _below(self, start: str, tree: dict[str, object], *, folders: bool) -> Iterator[str]:
+        for name, found in tree.items():
+            if isinstance(found, dict) == folders:
+                yield start + name
+            if isinstance(found, dict):
+                yield from self._below(f"{start}{name}/", found, folders=folders)
+
     def _change(self, path: str, tree: dict[str, object], depth: int) -> None:
         chance = self._chance
         if path:

@@ -134,10 +134,10 @@ def fuse_mounted(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def unpacked(path: Path) -> Iterator[Path]:
+def unpacked(path: Path, *options: str) -> Iterator[Path]:
     """The image at ``path``, unpacked by unsquashfs."""
     folder = path.with_name(path.name + ".unpacked")
-    run("unsquashfs", "-no-progress", "-quiet", "-d", folder, path)
+    run("unsquashfs", "-no-progress", "-quiet", *options, "-d", folder, path)
     yield folder
 
 

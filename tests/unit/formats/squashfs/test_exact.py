@@ -5,17 +5,24 @@ Needs root, squashfs-tools and squashfuse; a few minutes with the largest.
 
 from __future__ import annotations
 
+import io
 import os
+import random
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from envpack.content import rootfs
 from envpack.entry import Entry, Kind, directory, encode_path, file, symlink
 from envpack.formats.squashfs.options import Options
 from envpack.formats.squashfs.reader import Squashfs
+from tests.engines.test_base_layers import Stack
 from tests.unit.formats.squashfs.readers import (
     by_pysquashfsimage,
     fuse_mounted,
@@ -25,7 +32,7 @@ from tests.unit.formats.squashfs.readers import (
     without_hard_links,
     without_xattrs,
 )
-from tests.unit.formats.squashfs.trees import BLOCK, SMALL, image, pattern, whole
+from tests.unit.formats.squashfs.trees import BLOCK, GZIP, SMALL, image, pattern, trees, whole
 
 pytestmark = pytest.mark.engines
 
@@ -295,3 +302,49 @@ def test_deeper_than_a_path_can_tell(tmp_path: Path) -> None:
         assert os.read(last, 10) == b"deep"
         os.close(last)
         os.close(folder)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(trees(), min_size=1, max_size=4), st.sampled_from([SMALL, GZIP, Options("zstd", 1, 1 << 16)]))
+def test_random_trees_over_each_other(groups: list[list[Entry]], options: Options) -> None:
+    """What unsquashfs unpacks is what our reader says, which is the tree that was meant for a single one."""
+    data, _ = image(*groups, options=options)
+    meant = whole(Squashfs(io.BytesIO(data)).entries())
+    if len(groups) == 1:
+        assert meant == whole(groups[0])
+    with tempfile.TemporaryDirectory(dir="/tmp") as work:
+        path = Path(work, "image")
+        path.write_bytes(data)
+        # Few file systems take user's attributes of links and devices, or capabilities that are none.
+        with unpacked(path, "-no-xattrs") as folder:
+            assert differences(walked(folder), with_links_for_all(without_xattrs(meant))) == {}
+
+
+def with_links_for_all(entries: dict[str, Entry]) -> dict[str, Entry]:
+    """Symlinks with the one mode that Linux gives them."""
+    links = {path for path, entry in entries.items() if entry.kind is Kind.SYMLINK}
+    return {
+        path: replace(entry, mode=0o777)
+        if path in links or (entry.kind is Kind.HARDLINK and entry.target in links)
+        else entry
+        for path, entry in entries.items()
+    }
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 5))
+def test_random_layers_over_each_other(seed: int, count: int) -> None:
+    """Of base layers, with whiteouts and opaque directories, nothing but the layers' own rules is left."""
+    stack = Stack(random.Random(seed))
+    layers = [stack.layer() for _ in range(count)]
+    with tempfile.TemporaryDirectory(dir="/tmp") as work:
+        paths = [Path(work, f"layer{number}") for number in range(count)]
+        for path, layer in zip(paths, layers, strict=True):
+            path.write_bytes(layer)
+        meant = whole(rootfs.entries(paths))
+        assert {path for path, e in meant.items() if e.kind is Kind.DIRECTORY} == stack.folders()
+        assert meant.keys() == stack.paths()
+        path = Path(work, "image")
+        path.write_bytes(image(rootfs.entries(paths))[0])
+        with unpacked(path) as folder:
+            assert differences(walked(folder), meant) == {}
