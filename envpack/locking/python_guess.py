@@ -49,8 +49,11 @@ def settle(
     """
     if spec.system_python:
         return spec
-    if spec.pip and all(requirement.text == "python" for requirement in spec.conda):
-        options = spec.pip_options
+    allowed = pythons if spec.pip else ()
+    if any(requirement.text != "python" for requirement in spec.conda):
+        allowed = _in_range(spec, allowed)
+    if allowed:
+        options, pythons = spec.pip_options, allowed
         found = python_for(spec.pip, options, platform=platform, glibc=glibc, ledger=ledger, pythons=pythons)
         if found is not None:
             return replace(spec, conda=(Requirement(f"python ={found}"),))
@@ -58,6 +61,18 @@ def settle(
         reason = "the source does not say its version, and its packages do not tell: the newest is taken"
         ledger.add(Action.GUESSED, "python", reason, remedy=_REMEDY)
     return spec
+
+
+def _in_range(spec: EnvSpec, pythons: Sequence[str]) -> tuple[str, ...]:
+    """Those of ``pythons`` that a lock of pip's packages allows; none where it says one, and for others."""
+    from rattler import MatchSpec, Version, VersionSpec
+
+    asked = MatchSpec(spec.conda[0].text)
+    text = str(asked.version or "")
+    if not spec.complete or len(spec.conda) > 1 or asked.name.normalized != "python" or text[:1] not in "<>!":
+        return ()
+    allowed = VersionSpec(text)
+    return tuple(p for p in pythons if any(allowed.matches(Version(f"{p}.{patch}")) for patch in (0, 99)))
 
 
 def python_for(

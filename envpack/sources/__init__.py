@@ -11,6 +11,7 @@ by its name; a folder is an environment.
 | ``conda list``, with ``--export`` or ``--json`` | ``conda_list`` |
 | ``conda list --explicit``, what conda-lock renders | ``conda_explicit`` |
 | ``conda-lock.yml`` | ``conda_lock_yml`` |
+| ``pylock.toml``, ``poetry.lock``, ``Pipfile``, ``Pipfile.lock`` | readers of these names |
 | ``pixi.toml``, ``pixi.lock``, ``pyproject.toml`` | ``pixi_toml``, ``pixi_lock``, ``pyproject`` |
 | an environment's folder, name, or image | ``prefix``, by way of ``environments`` for a name |
 """
@@ -32,9 +33,13 @@ from envpack.sources import (
     environment_yml,
     environments,
     pip_freeze,
+    pipfile,
+    pipfile_lock,
     pixi_lock,
     pixi_toml,
+    poetry_lock,
     prefix,
+    pylock,
     pyproject,
 )
 from envpack.sources.rooted import Tree
@@ -46,15 +51,12 @@ STDIN = "-"
 _OTHER_FILES = ("pixi.toml", "pyproject.toml", "requirements.txt", "conda-lock.yml", "pixi.lock")
 _YAML_KEY = re.compile(r"^(name|channels|dependencies|prefix)\s*:", re.MULTILINE)
 _LOCKS = {
-    "poetry.lock": "poetry export -f requirements.txt -o requirements.txt",
     "uv.lock": "uv export --no-hashes -o requirements.txt",
     "pdm.lock": "pdm export -o requirements.txt",
-    "pylock.toml": "uv pip compile pylock.toml -o requirements.txt",
-    "Pipfile": "pipenv requirements > requirements.txt",
-    "Pipfile.lock": "pipenv requirements > requirements.txt",
     "setup.py": "pip freeze > requirements.txt",
     "setup.cfg": "pip freeze > requirements.txt",
 }
+_OF_PIP = {"poetry.lock": poetry_lock, "Pipfile": pipfile, "Pipfile.lock": pipfile_lock}
 
 
 def read(
@@ -93,7 +95,7 @@ def read(
         text = read_text(path, shown)
     folder = _folder_name((path.parent if path else directory).resolve().name)
     kind = _kind(path, text, shown)
-    if kind not in (pip_freeze, pyproject):
+    if kind not in (pip_freeze, pyproject, pylock, *_OF_PIP.values()):
         _refuse_system(python, shown)
     if kind is environment_yml:
         return environment_yml.read(
@@ -116,6 +118,16 @@ def read(
             text, shown=shown, path=path, directory=directory, name=name, folder=folder,
             platforms=platforms, ledger=ledger,
         )  # fmt: skip
+    if kind is pipfile:
+        return pipfile.read(
+            text, shown=shown, path=path, directory=directory, name=name, folder=folder, python=python,
+            ledger=ledger,
+        )  # fmt: skip
+    if kind in (pylock, poetry_lock, pipfile_lock):
+        found: EnvSpec = kind.read(
+            text, shown=shown, path=path, name=name, folder=folder, python=python, ledger=ledger
+        )
+        return found
     if kind is pyproject:
         return pyproject.read(
             text, shown=shown, path=path, directory=directory, name=name, folder=folder, python=python,
@@ -197,9 +209,13 @@ def _kind(path: Path | None, text: str, shown: str) -> ModuleType:
     """The reader of ``text``. Raises :class:`SourceError` for what is no source, and says how to get one."""
     file = path.name if path else ""
     suffix = path.suffix.lower() if path else ""
-    if file in _LOCKS or re.match(r"pylock\.", file):
-        how = _LOCKS.get(file, _LOCKS["pylock.toml"])
-        raise SourceError(f"{shown} is no source that envpack reads", hint=f"Make a list for pip: {how}")
+    if file in _LOCKS:
+        hint = f"Make a list for pip: {_LOCKS[file]}"
+        raise SourceError(f"{shown} is no source that envpack reads", hint=hint)
+    if file in _OF_PIP:
+        return _OF_PIP[file]
+    if re.match(r"pylock\..*toml\Z", file):
+        return pylock
     if suffix == ".toml":
         return _toml_kind(file, text, shown)
     if conda_explicit.is_explicit(text):

@@ -89,8 +89,8 @@ class Listing:
             return subdir
         return None
 
-    def pypi(self, text: str, where: Location, name: str, version: str) -> None:
-        """One package that pip installed."""
+    def pypi(self, text: str, where: Location, name: str, version: str, marker: str = "") -> None:
+        """One package that pip installed, where ``marker`` is true."""
         try:
             Version(version)
         except InvalidVersion:
@@ -98,8 +98,10 @@ class Listing:
             return
         if not NAME.match(canonicalize_name(name)):
             self.needs_you(text, where, f"{name!r} is no name of a package")
-        elif self._first(f"pip:{canonicalize_name(name)}", version, text, where):
-            self.pip.append(Requirement(f"{name}=={version}", where))
+            return
+        tail = f" ; {marker}" if marker else ""
+        if self._first(f"pip:{canonicalize_name(name)}{tail}", version, text, where):
+            self.pip.append(Requirement(f"{name}=={version}{tail}", where))
 
     def pypi_url(
         self, text: str, where: Location, name: str | None = None, version: str | None = None
@@ -164,8 +166,10 @@ class Listing:
                 hint="Change these lines, then run the same command again.",
             )
         names = channels.names
-        if not names and (self.without_channel or not self.records):
+        if not names and self.without_channel:
             names = self._guessed_channels()
+        elif not names and not self.records:
+            names = ("conda-forge",)  # for python
         builds = [build for _, build in self._builds]
         every = origin.with_free(names, builds, self.ledger, Location(self.shown))
         old = every != names

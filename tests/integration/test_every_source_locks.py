@@ -57,12 +57,41 @@ def pixi_toml(packages: Packages) -> str:
     return f"{head}[dependencies]\n{conda}[pypi-dependencies]\n{pip}"
 
 
+def _pip(packages: Packages) -> dict[str, str]:
+    return {p.name: p.version for p in packages if p.manager == "pip"}
+
+
+def pylock(packages: Packages) -> str:
+    rows = (f'[[packages]]\nname = "{n}"\nversion = "{v}"\n' for n, v in _pip(packages).items())
+    return 'lock-version = "1.0"\nrequires-python = ">=3.9"\n' + "".join(rows)
+
+
+def poetry_lock(packages: Packages) -> str:
+    rows = (f'[[package]]\nname = "{n}"\nversion = "{v}"\n' for n, v in _pip(packages).items())
+    return "".join(rows) + '[metadata]\nlock-version = "2.1"\npython-versions = "^3.9"\n'
+
+
+def pipfile(packages: Packages) -> str:
+    return "[packages]\n" + "".join(f'{n} = "=={v}"\n' for n, v in _pip(packages).items())
+
+
+def pipfile_lock(packages: Packages) -> str:
+    return json.dumps({"default": {n: {"version": f"=={v}"} for n, v in _pip(packages).items()}})
+
+
 SOURCES: dict[str, tuple[str, Callable[[Packages], str]]] = {
     "conda list": ("list.txt", conda_list),
     "conda list --export": ("export.txt", export),
     "conda list --explicit": ("explicit.txt", explicit),
     "conda env export --json": ("environment.json", json_export),
     "pixi.toml": ("pixi.toml", pixi_toml),
+}
+# The packages are pip's alone; python and what it needs are the solver's choice.
+OF_PIP: dict[str, Callable[[Packages], str]] = {
+    "pylock.toml": pylock,
+    "poetry.lock": poetry_lock,
+    "Pipfile": pipfile,
+    "Pipfile.lock": pipfile_lock,
 }
 
 
@@ -92,6 +121,18 @@ def test_the_same_packages(kind: str, packages: Packages, tmp_path: Path, config
         expected = {key: value for key, value in expected.items() if key[0] == "conda"}
     assert found == expected
     assert "needs you" not in done.stderr
+    envpack("lock", filename, "--name", "again", "--check", config=config_file, cwd=tmp_path)
+
+
+@pytest.mark.parametrize("filename", OF_PIP)
+def test_the_same_packages_of_pip(
+    filename: str, packages: Packages, tmp_path: Path, config_file: Path
+) -> None:
+    (tmp_path / filename).write_text(OF_PIP[filename](packages))
+    envpack("lock", filename, "--name", "again", config=config_file, cwd=tmp_path)
+    found = versions(locked(tmp_path, "again"))
+    assert found.items() >= {(k, v) for k, v in versions(packages).items() if k[0] == "pip"}
+    assert ("conda", "python") in found
     envpack("lock", filename, "--name", "again", "--check", config=config_file, cwd=tmp_path)
 
 

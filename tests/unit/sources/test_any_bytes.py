@@ -42,8 +42,32 @@ rich[jupyter]>=13 ; python_version >= "3.9"
 """
 LIST = "# packages in environment at /x:\n#\n# Name Version Build Channel\nzlib  1.2.11  h0_0  conda-forge\n"
 EXPLICIT = "@EXPLICIT\nhttps://host/c/linux-64/zlib-1.2.11-h0_0.conda#00112233445566778899aabbccddeeff\n"
-TEXTS = (ENVIRONMENT, FREEZE, LIST, EXPLICIT)
-NAMES = ("environment.yml", "requirements.txt", "list", "env.json", "pyproject.toml", "pixi.toml", "a.lock")
+PYLOCK = """\
+lock-version = "1.0"
+requires-python = "^3.9"
+[[packages]]
+name = "rich"
+version = "13.9.4"
+marker = "sys_platform == 'win32'"
+vcs = {type = "git", url = "https://host/x"}
+[[package]]
+name = "rich"
+version = "13.9.4"
+groups = ["main"]
+[package.source]
+type = "legacy"
+url = "https://host/simple"
+[packages]
+rich = {version = "*", extras = ["x"]}
+"""
+PIPFILE_LOCK = (
+    '{"_meta": {"sources": [{"url": "x"}]}, "default": {"rich": {"version": "==1", "markers": "x"}}}\n'
+)
+TEXTS = (ENVIRONMENT, FREEZE, LIST, EXPLICIT, PYLOCK, PIPFILE_LOCK)
+NAMES = (
+    *("environment.yml", "requirements.txt", "list", "env.json", "pyproject.toml", "pixi.toml", "a.lock"),
+    *("pylock.toml", "poetry.lock", "Pipfile", "Pipfile.lock"),
+)
 SECONDS = 20
 
 

@@ -118,7 +118,7 @@ def test_an_environment_on_standard_input(tmp_path: Path) -> None:
     ("name", "text", "what"),
     [
         ("envpack.toml", "apt = []\n", "says how an image is made"),
-        ("poetry.lock", "[[package]]\n", "no source that envpack reads"),
+        ("pdm.lock", "[[package]]\n", "no source that envpack reads"),
         ("data.json", '[{"a": 1}]\n', "a .json file"),
         ("empty.txt", "# nothing\n", "asks for no packages"),
         ("unpinned.txt", "-e .\nnumpy==?\n", "lines that cannot be used"),

@@ -1,0 +1,149 @@
+"""Locks for pip alone, of whatever tool: packages at their versions, and the python they are for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from packaging.markers import InvalidMarker, Marker
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+from envpack.errors import Location, UsageError
+from envpack.ledger import Action, Ledger
+from envpack.sources.listing import Listing
+from envpack.sources.pip_freeze import SYSTEM
+from envpack.sources.urls import index_problem, without_secrets
+from envpack.spec import EnvSpec, PipOptions, Requirement
+
+_USUAL = {f"pypi.{rest}" for rest in ("org", "python.org")}  # asked anyway, wherever uv is told that it is
+_PYTHON = re.compile(r"[23]\.\d{1,3}(\.\d{1,3})?\Z")
+_CARET = re.compile(r"\^\s*(?P<major>\d+)(?P<rest>(?:\.\d+)*)\Z")
+_TILDE = re.compile(r"~\s*(?P<major>\d+)(?:\.(?P<minor>\d+))?(?P<rest>(?:\.\d+)*)\Z")
+
+
+@dataclass(slots=True)
+class PipLock:
+    """What one lock lists; ``indexes`` are those it names beside the usual one."""
+
+    shown: str
+    ledger: Ledger
+    listing: Listing = field(init=False)
+    indexes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """What locks have in common with lists."""
+        self.listing = Listing(self.shown, self.ledger, "lock")
+
+    def package(self, name: str, version: str, where: Location, marker: str = "") -> None:
+        """A package of an index, for the systems that ``marker`` (PEP 508) is true for."""
+        text = f"{name}=={version}" + (f" ; {marker}" if marker else "")
+        try:
+            Marker(marker or "os_name != ''")
+        except (InvalidMarker, RecursionError):
+            self.listing.needs_you(text, where, f"{marker[:100]!r} is no marker")
+            return
+        if re.search(r"\b(extras?|dependency_groups)\b", marker):
+            reason = "it is of an extra or a group, and only what is always needed is taken"
+            self.listing.dropped(text, where, reason)
+            return
+        self.listing.pypi(text, where, name, version, marker)
+
+    def index(self, url: str, where: Location) -> None:
+        """An index that packages are of."""
+        if not url.startswith(("http://", "https://")) or urlsplit(url).hostname in _USUAL:
+            return
+        if url in self.indexes:
+            return
+        if problem := index_problem(url, where):
+            self.listing.problems.append(problem)
+            return
+        self.ledger.add(Action.KEPT, f"index {without_secrets(url)}", "as it is written", where=where)
+        self.indexes.append(url)
+
+    def spec(
+        self,
+        *,
+        name: str | None,
+        folder: str,
+        path: Path | None,
+        python: str | None,
+        requires: str | None,
+        where: Location | None = None,
+        own: str | None = None,
+    ) -> EnvSpec:
+        """The environment. ``python`` is the user's, ``requires`` the lock's range, written at ``where``.
+
+        The other arguments are as for :meth:`Listing.spec`. Raises as that does, and :class:`UsageError`.
+        """
+        if python not in (None, SYSTEM) and not _PYTHON.match(python or ""):
+            raise UsageError(
+                f"{python!r} is not a python version",
+                hint="Write it as 3.11 or 3.11.7, or system for the base image's own.",
+            )
+        found = self.listing.spec(name=name, own=own, folder=folder, path=path)
+        found = replace(found, pip_options=PipOptions(extra_index_urls=tuple(self.indexes)))
+        if python == SYSTEM:
+            return replace(found, channels=(), conda=(), system_python=True)
+        return replace(found, conda=(self._python(python, requires, where),))
+
+    def _python(self, python: str | None, requires: str | None, where: Location | None) -> Requirement:
+        label = f"python {requires}"
+        if python is not None:
+            if requires:
+                self.ledger.add(Action.REPLACED, label, f"--python {python} is asked for", where=where)
+            return Requirement(f"python ={python}")
+        if not requires or requires == "*":
+            return Requirement("python")
+        text = conda_range(requires)
+        if text is None:
+            reason = f"{requires!r} is no range of versions that conda knows"
+            remedy = "Give the version with --python."
+            self.ledger.add(Action.NEEDS_YOU, label, reason, where=where, remedy=remedy)
+            return Requirement("python")
+        self.ledger.add(Action.TRANSLATED, label, f"conda is asked for python {text}", where=where)
+        return Requirement(f"python {text}".strip(), where)
+
+
+def conda_range(requires: str) -> str | None:
+    """A range of python versions as conda has it, from PEP 440's or Poetry's words; ``None`` for none."""
+    clauses = []
+    for clause in filter(None, (part.strip() for part in requires.split(","))):
+        if caret := _CARET.match(clause):
+            clauses += [f">={caret['major']}{caret['rest']}", f"<{int(caret['major']) + 1}"]
+        elif (tilde := _TILDE.match(clause)) and tilde["minor"]:
+            clauses += [f">={clause[1:].strip()}", f"<{tilde['major']}.{int(tilde['minor']) + 1}"]
+        elif re.match(r"\d+(\.\d+)*\Z", clause):
+            clauses.append(f"={clause}")
+        else:
+            try:
+                specifiers = SpecifierSet(clause)
+            except InvalidSpecifier:
+                return None
+            clauses += [re.sub(r"\A===?(.*\*)\Z", r"\1", str(s)).replace("===", "==") for s in specifiers]
+    return ",".join(clauses) or None
+
+
+def table(value: object) -> Mapping[str, Any]:
+    """``value`` if it is a table; a program wrote the lock, and another shape is as good as none."""
+    return value if isinstance(value, dict) else {}
+
+
+def tables(value: object) -> list[Mapping[str, Any]]:
+    """The tables of an array."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def text(value: object) -> str:
+    """``value`` if it is a text, else an empty one."""
+    return value if isinstance(value, str) else ""
+
+
+def places(source: str, shown: str, header: str, count: int) -> list[Location]:
+    """Where each of the ``count`` tables of the TOML array ``header`` is written."""
+    pattern = re.compile(rf"\s*\[\[\s*{header}\s*\]\]")
+    lines = [n for n, line in enumerate(source.split("\n"), 1) if pattern.match(line)]
+    return [Location(shown, line) for line in lines] if len(lines) == count else [Location(shown)] * count
