@@ -59,8 +59,10 @@ def _states(scene: Scene, number: int, contents: dict[int, tuple[int, int]]) -> 
         return output.stat().st_size
 
     def cold(_: int) -> Command:
-        scene.lock(name, _environment(name, number))
-        scene.with_archives(name, name)
+        if name not in scene.projects:
+            scene.lock(name, _environment(name, number))
+            scene.with_archives(name, name)
+        scene.without_segments(name)
         return scene.build(name, name, output)
 
     def cached(_: int) -> Command:
@@ -70,8 +72,8 @@ def _states(scene: Scene, number: int, contents: dict[int, tuple[int, int]]) -> 
         return scene.build(name, name, output)
 
     kept: tuple[Path, ...] = (scene.cache(name), scene.folder / "projects", scene.made)
-    yield Contestant(f"{name}-cold", f"{number} generated packages: cold", cold, size, kept, 1)
-    yield Contestant(f"{name}-cached", f"{number} generated packages: all cached", cached, size, kept, 1)
+    yield Contestant(f"{name}-cold", f"{number} generated packages: cold", cold, size, kept)
+    yield Contestant(f"{name}-cached", f"{number} generated packages: all cached", cached, size, kept)
 
 
 def _environment(name: str, number: int) -> str:

@@ -25,7 +25,8 @@ def write(results: Results, folder: Path) -> list[Path]:
         for row in results.rows.values()
         if row.key not in NOT_PLOTTED
     ]
-    files["benchmarks.svg"] = plot.bars("Time", "seconds, medians", shown)
+    if shown:
+        files["benchmarks.svg"] = plot.bars("Time", "seconds, medians", shown)
     if results.growth:
         cold = [(point.content / 1e6, point.cold.wall) for point in results.growth]
         cached = [(point.content / 1e6, point.cached.wall) for point in results.growth]
@@ -63,10 +64,6 @@ def _report(results: Results) -> Iterator[str]:
     judged = [[goal.what, goal.wanted, goal.measured, WORDS[goal.met]] for goal in goals(results)]
     yield from table(["what", "goal", "measured", ""], judged)
     yield ""
-    yield "## All rows"
-    yield ""
-    yield "![Time of all rows](benchmarks.svg)"
-    yield ""
     yield from _rows(results)
     yield from _imports(results)
     yield from _growth(results)
@@ -84,6 +81,12 @@ def _report(results: Results) -> Iterator[str]:
 
 
 def _rows(results: Results) -> Iterator[str]:
+    if not results.rows:
+        return
+    yield "## All rows"
+    yield ""
+    yield "![Time of all rows](benchmarks.svg)"
+    yield ""
     first = results.rows.get("sif-cold")
     head = ["what", "wall s", "from – to", "rounds", "ratio", "CPU s", "peak MiB", "MB", "inodes"]
     yield from table(head, [_cells(row, first) for row in results.rows.values()], len(head) - 1)
@@ -139,15 +142,25 @@ def _growth(results: Results) -> Iterator[str]:
         return
     yield "## Growth"
     yield ""
-    yield "Environments of generated packages, one round each: functions of the standard library, shuffled,"
+    yield "Environments of generated packages: functions of the standard library, shuffled,"
     yield "in modules with bytecode. The dashed line is a time in proportion to bytes."
     yield ""
     yield "![Time over bytes](growth.svg)"
     yield ""
-    head = ["packages", "files", "MB", "cold s", "cached s", "cold peak MiB", "cached peak MiB", "image MB"]
+    head = [
+        "packages",
+        "files",
+        "MB",
+        "cold s",
+        "CPU s",
+        "cached s",
+        "cold peak MiB",
+        "cached peak MiB",
+        "image MB",
+    ]
     cells = [
         [
-            str(point.packages), f"{point.files:,}", f"{point.content / 1e6:.0f}", f"{point.cold.wall:.2f}",
+            str(point.packages), f"{point.files:,}", f"{point.content / 1e6:.0f}", f"{point.cold.wall:.2f}", f"{point.cold.cpu:.1f}",
             f"{point.cached.wall:.2f}", f"{point.cold.memory / MIB:.0f}", f"{point.cached.memory / MIB:.0f}",
             f"{(point.cold.size or 0) / 1e6:.1f}",
         ]

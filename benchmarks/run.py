@@ -87,7 +87,7 @@ def run(rounds: int, quick: bool, only: list[str] | None) -> Results:
         cache = ours.inodes(made, "sif-cold") if made.cache("sif-cold").exists() else {}
         contents: dict[int, tuple[int, int]] = {}
         if more:
-            grown, failed = play(list(growth.contestants(made, size, contents)), 1, made.folder, say)
+            grown, failed = play(list(growth.contestants(made, size, contents)), rounds, made.folder, say)
             absent += failed
         return Results(
             date=f"{datetime.now(timezone.utc):%Y-%m-%d}",
