@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from envpack import atomic, lockfile
 from envpack.cache import Cache
@@ -20,6 +21,8 @@ from envpack.pipeline.settings import check_settings
 from envpack.pipeline.target import Compression, EngineName, Format, Target, target
 from envpack.progress import Progress, Quiet
 from envpack.recipe import Recipe
+
+LinkScripts = Literal["refuse", "skip", "run"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,7 @@ def build(
     level: int | None = None,
     output: Path | None = None,
     labels: Mapping[str, str] | None = None,
+    link_scripts: bool = False,
     skip_link_scripts: bool = False,
     epoch: int | None = None,
     progress: Progress | None = None,
@@ -80,8 +84,8 @@ def build(
     ``name`` is an environment's name or a lock's path; ``epoch`` (seconds since 1970) replaces the lock's
     date in the image; ``labels`` are added to those of the project. ``engine``, ``format``, ``tag``,
     ``compression``, ``level`` and ``output`` are explained at :func:`envpack.pipeline.target.target`;
-    ``push`` sends Docker's image to its registry. ``skip_link_scripts`` leaves out packages' link scripts,
-    which the native engine refuses else.
+    ``push`` sends Docker's image to its registry. Packages' link scripts, which the native engine refuses
+    else, are run in a namespace of their own with ``link_scripts`` and left out with ``skip_link_scripts``.
 
     Raises :class:`LockError` when the lock is absent, not of ``envpack lock``, or not what the project says
     by now; :class:`EngineError` for what the engine cannot do, or did not; :class:`NetworkError`,
@@ -90,6 +94,9 @@ def build(
     """
     progress = progress or Quiet()
     ledger = Ledger() if ledger is None else ledger
+    if link_scripts and skip_link_scripts:
+        raise UsageError("link scripts are either run or skipped", hint="Leave one of the options out.")
+    scripts: LinkScripts = "run" if link_scripts else "skip" if skip_link_scripts else "refuse"
     path = find_lock(directory, name)
     lock = lockfile.read(path)
     recipe = recipe_of(lock, path, platform, epoch, config, labels)
@@ -106,7 +113,7 @@ def build(
     atomic.check(folder / "Dockerfile")
     check_settings(directory, recipe, ledger)
     if engine == "native":
-        image = _native(wanted, lock, recipe, directory, config, skip_link_scripts, progress, ledger)
+        image = _native(wanted, lock, recipe, directory, config, scripts, progress, ledger)
         files = write_files(folder, image.recipe, lock, directory)
     else:
         files = write_files(folder, recipe, lock, directory)
@@ -120,7 +127,7 @@ def _native(
     recipe: Recipe,
     directory: Path,
     config: Config,
-    skip_link_scripts: bool,
+    link_scripts: LinkScripts,
     progress: Progress,
     ledger: Ledger,
 ) -> Image:
@@ -141,7 +148,7 @@ def _native(
         registry = Registry(config, downloader, cache)
         engine = NativeEngine(
             cache, downloader, registry, progress, writer,
-            project=directory, skip_link_scripts=skip_link_scripts,
+            project=directory, link_scripts=link_scripts,
         )  # fmt: skip
         if wanted.format != "sandbox" or wanted.output is None:
             return engine.build(lock, recipe, wanted.output, ledger)

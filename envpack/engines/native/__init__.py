@@ -8,12 +8,13 @@ cache; all formats of images are made from the segments.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import Literal
 
 from envpack.bases.manifest import Manifest
 from envpack.bases.registry import Registry
@@ -23,6 +24,7 @@ from envpack.download import Download, Downloader
 from envpack.engines import Image
 from envpack.engines.native.activated import evaluated
 from envpack.engines.native.imports import requested_modules, top_level_modules
+from envpack.engines.native.link_scripts import LinkScript, LinkScripts, Made
 from envpack.engines.native.linked import Base, ImageWriter, Linked, Part, Workspace
 from envpack.engines.native.linking import Linker
 from envpack.engines.native.order import link_order
@@ -40,8 +42,8 @@ from envpack.recipes import activation, apptainer_def
 class NativeEngine:
     """An :class:`~envpack.engines.Engine` that writes images itself; ``writer`` is for their format.
 
-    ``project`` is the folder of the files that are copied into the image. Packages' link scripts are refused
-    unless ``skip_link_scripts``. ``workers`` is how many threads compress and how many processes compile; it
+    ``project`` is the folder of the files that are copied into the image. ``link_scripts`` says what is done
+    with packages that have some. ``workers`` is how many threads compress and how many processes compile; it
     does not change the image.
     """
 
@@ -54,11 +56,11 @@ class NativeEngine:
         writer: ImageWriter,
         *,
         project: Path = Path(),
-        skip_link_scripts: bool = False,
+        link_scripts: Literal["refuse", "skip", "run"] = "refuse",
         workers: int | None = None,
     ) -> None:
         self._project = project
-        self._skip_link_scripts = skip_link_scripts
+        self._link_scripts = link_scripts
         self._cache = cache
         self._downloader = downloader
         self._registry = registry
@@ -80,12 +82,17 @@ class NativeEngine:
             segments = Segments(self._cache, folder, self._writer.options, pool)
             base = None if pulled is None else self._base(segments, *pulled)
             with Linker(segments, folder, packages, archives, recipe, self._workers) as linker:
-                parts = self._link(linker, packages, ledger)
+                parts, scripts = self._link(linker, packages, ledger)
+            made = self._run(scripts, recipe, base, parts, archives, segments, folder, ledger)
+            if made is not None:
+                recipe = replace(recipe, labels={**recipe.labels, **made.labels})
             modules = _imports(lock, recipe, parts, linker.site_packages)
             variables = _variables(recipe, base)
-            paths = chain.from_iterable(part.paths for part in parts)
+            paths = chain(*(part.paths for part in parts), made.paths if made else ())
             below = [] if base is None else [base.segment]
-            activated = evaluated(recipe, paths, [*below, *(part.segment for part in parts)], variables)
+            above = [] if made is None else [made.segment]
+            laid = [*below, *(part.segment for part in parts), *above]
+            activated = evaluated(recipe, paths, laid, variables)
             recipe = replace(recipe, imports=modules, activated=activated.variables)
             linked = Linked(
                 recipe,
@@ -95,6 +102,7 @@ class NativeEngine:
                 self._files(segments, recipe),
                 variables,
                 activated,
+                made.segment if made else None,
             )
             workspace = Workspace(self._cache, folder, pool, segments, self._progress)
             return self._writer.write(linked, workspace, output, ledger)
@@ -124,18 +132,22 @@ class NativeEngine:
             path, _ = segments.get(("base", str(manifest.digest)), lambda: rootfs.entries(layers))
         return Base(manifest, layers, path)
 
-    def _link(self, linker: Linker, packages: Sequence[LockedPackage], ledger: Ledger) -> tuple[Part, ...]:
-        """Every package as one segment, in the order in which they are linked."""
+    def _link(
+        self, linker: Linker, packages: Sequence[LockedPackage], ledger: Ledger
+    ) -> tuple[tuple[Part, ...], list[LinkScript]]:
+        """Every package as one segment, in the order in which they are linked; their scripts to be run."""
         parts: list[Part] = []
-        scripts: list[tuple[str, str]] = []
+        scripts: list[LinkScript] = []
         with self._progress.step("Linking packages", len(packages)) as task:
             for package in packages:
                 path, index = linker.link(package)
                 paths = tuple(decode_path(p) for p in index.paths)
                 parts.append(Part(package, path, paths))
-                scripts += [(parts[-1].owner, s) for s in linker.link_scripts(package, paths)]
+                scripts += [LinkScript(package, path) for path in linker.link_scripts(package, paths)]
                 task.advance()
-        self._not_run(scripts, ledger)
+        if self._link_scripts != "run":
+            self._not_run(scripts, ledger)
+            scripts = []
         if linker.layout is not None and not linker.can_compile:
             ledger.add(
                 Action.DROPPED,
@@ -144,7 +156,29 @@ class NativeEngine:
                 "bytecode have none in the image: importing them is slower",
                 remedy=f"Build on a machine of the platform {linker.platform}.",
             )
-        return tuple(parts)
+        return tuple(parts), scripts
+
+    def _run(
+        self,
+        scripts: Sequence[LinkScript],
+        recipe: Recipe,
+        base: Base | None,
+        parts: Sequence[Part],
+        archives: Mapping[LockedPackage, Path],
+        segments: Segments,
+        folder: Path,
+        ledger: Ledger,
+    ) -> Made | None:
+        """What link scripts make, if there are any; they need a base to run on, whatever the image has."""
+        if not scripts:
+            return None
+        ground = base or self._base(segments, *self._pull(recipe))
+        conda = [part.segment for part in parts if part.package.manager == "conda"]
+        running = LinkScripts(
+            scripts, [ground.segment, *conda], archives, recipe, segments,
+            self._writer.options, folder, self._progress,
+        )  # fmt: skip
+        return running.made(ledger)
 
     def _files(self, segments: Segments, recipe: Recipe) -> tuple[Path, ...]:
         """What the project adds, each as one segment."""
@@ -155,20 +189,21 @@ class NativeEngine:
             found.append(segments.get(key, entries)[0])
         return tuple(found)
 
-    def _not_run(self, scripts: Sequence[tuple[str, str]], ledger: Ledger) -> None:
+    def _not_run(self, scripts: Sequence[LinkScript], ledger: Ledger) -> None:
         """Packages' link scripts (owner, path): refused, or reported."""
-        if scripts and not self._skip_link_scripts:
+        if scripts and self._link_scripts == "refuse":
             raise EngineError(
-                "packages have link scripts, and the native engine runs no package's scripts",
-                problems=[Problem(f"{owner}: {script}") for owner, script in scripts],
-                hint="Build with --engine docker or --engine apptainer, which run them, or with "
-                "--skip-link-scripts: what they would have made is then missing from the image.",
+                "packages have link scripts, and the native engine runs no package's scripts unasked",
+                problems=[Problem(f"{script.owner}: {script.path}") for script in scripts],
+                hint="Build with --link-scripts: they run in a namespace of their own, without a network. "
+                "Or with --engine docker or --engine apptainer, which run them, or with --skip-link-scripts: "
+                "what they would have made is then missing from the image.",
             )
-        for owner, script in scripts:
+        for script in scripts:
             ledger.add(
                 Action.DROPPED,
-                owner,
-                f"its link script {script} was not run, as asked for with --skip-link-scripts",
+                script.owner,
+                f"its link script {script.path} was not run, as asked for with --skip-link-scripts",
                 remedy="See what it does; what it would have made is missing from the image.",
             )
 

@@ -35,6 +35,7 @@ from envpack.recipes import activation, singularity_d
 OWNER = "packages' link scripts"
 # Part of the key: raise it when the same scripts may give something else than before.
 _VERSION = 1
+_LABEL = "org.envpack.link-scripts"
 _SHOWN = 20
 _LINES = 10
 _SAID = "said.json"
@@ -72,10 +73,11 @@ class LinkScript:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What link scripts made: a segment, and the paths in it that are there afterwards."""
+    """What link scripts made: a segment, the paths that are there afterwards, and labels of the image."""
 
     segment: Path
     paths: tuple[str, ...]
+    labels: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +131,8 @@ class LinkScripts:
         assert text is not None
         self._report(_Said(**json.loads(text)), ledger)
         present = [e.path for e in index.entries() if e.xattrs != WHITEOUT]
-        return Made(segment, tuple(present))
+        owners = dict.fromkeys(script.owner.replace(" ", "=") for script in self.scripts)
+        return Made(segment, tuple(present), {_LABEL: " ".join(owners)})
 
     def _entries(self) -> Iterable[Entry]:
         return without_stale_bytecode(self._run().inside, self._paths)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from envpack.cache import Cache
 from envpack.content import prefix_record
 from envpack.engines import Image
 from envpack.engines.native.activated import Activated
+from envpack.engines.native.link_scripts import OWNER
 from envpack.engines.native.segments import Segments
 from envpack.entry import Entry, file
 from envpack.formats.squashfs.options import Options
@@ -53,7 +54,8 @@ class Linked:
 
     ``base`` is ``None`` where the writer asked for none; ``files`` are segments of what the project adds, in
     the order of ``recipe.settings.files``; ``deffile`` is the definition file's text; ``variables`` are those
-    of a container image before packages' scripts, and ``activated`` is what is known of these.
+    of a container image before packages' scripts, and ``activated`` is what is known of these. ``made`` is a
+    segment of what link scripts made, where any were run.
     """
 
     recipe: Recipe
@@ -63,19 +65,41 @@ class Linked:
     files: tuple[Path, ...]
     variables: Mapping[str, str]
     activated: Activated
+    made: Path | None = None
+
+    @property
+    def laid(self) -> list[tuple[Path, str]]:
+        """What lies on the base, the lowest first: segments, and what each comes from.
+
+        Conda's packages, what their link scripts made, and pip's, which conda knows nothing of.
+        """
+        conda = [(p.segment, p.owner) for p in self.parts if p.package.manager == "conda"]
+        pip = [(p.segment, p.owner) for p in self.parts if p.package.manager != "conda"]
+        return [*conda, *([] if self.made is None else [(self.made, OWNER)]), *pip]
 
     @property
     def segments(self) -> tuple[Path, ...]:
         """All of them, the lowest first."""
         base = () if self.base is None else (self.base.segment,)
-        return (*base, *(part.segment for part in self.parts), *self.files)
+        return (*base, *(segment for segment, _ in self.laid), *self.files)
 
     @property
     def owners(self) -> tuple[str, ...]:
         """What each of :attr:`segments` comes from, for messages."""
         files = (copied.source for copied in self.recipe.settings.files)
         base = () if self.base is None else ("the base image",)
-        return (*base, *(part.owner for part in self.parts), *files)
+        return (*base, *(owner for _, owner in self.laid), *files)
+
+    @property
+    def made_by_scripts(self) -> list[int]:
+        """The place of :attr:`made` among :attr:`segments`, if there is one; there must be a base."""
+        conda = [part for part in self.parts if part.package.manager == "conda"]
+        return [] if self.made is None else [1 + len(conda)]
+
+    def places(self, counted: Iterable[int]) -> list[int]:
+        """Places among :attr:`segments`, from places counted as if :attr:`made` were not there."""
+        made = self.made_by_scripts
+        return [place + (place >= made[0]) if made else place for place in counted]
 
     def own(self) -> list[Entry]:
         """What envpack adds to the environment in every format."""

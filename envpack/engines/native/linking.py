@@ -72,7 +72,8 @@ class Linker:
         if package.manager != "conda":
             return ()
         start = f"{self._recipe.prefix.strip('/')}/bin/.{package.name}-"
-        return tuple(p for p in paths if p in (f"{start}pre-link.sh", f"{start}post-link.sh"))
+        there = set(paths)
+        return tuple(p for p in (f"{start}pre-link.sh", f"{start}post-link.sh") if p in there)
 
     def link(self, package: LockedPackage) -> tuple[Path, Index]:
         """The segment of one package; raises what reading its archive raises."""

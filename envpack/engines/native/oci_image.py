@@ -13,6 +13,7 @@ from pathlib import Path
 from envpack import atomic
 from envpack.engines import Contents, Image
 from envpack.engines.native.layers import Layers
+from envpack.engines.native.link_scripts import OWNER
 from envpack.engines.native.linked import Base, Linked, Part, Workspace, report_overwritten
 from envpack.entry import file
 from envpack.formats.oci import archive, configuration
@@ -65,7 +66,9 @@ class OciImage:
         own = [file(activation.ENTRYPOINT.lstrip("/"), entrypoint, 0o755), *linked.own()]
         merged = Merged([*packages, workspace.segments.write("metadata", own)])
         maker = Layers(workspace.cache, workspace.folder, self.compression, workspace.pool, recipe.epoch)
-        groups = list(grouped(linked.parts, len(linked.files)))
+        packed = grouped(linked.parts, len(linked.files))
+        groups = [Group(group.title, linked.places(group.segments)) for group in packed]
+        groups[-1:-1] = [Group(f"envpack: {OWNER}", [place]) for place in linked.made_by_scripts]
         with workspace.progress.step("Making layers", len(groups)) as task:
             made = []
             for group in groups:

@@ -47,9 +47,8 @@ class SqfsImage:
             linked.history(),
             file(f"{root}/{ACTIVATE}", activation.environment(recipe).encode()),
         ]
-        packages = [part.segment for part in linked.parts]
-        segments = [*packages, workspace.segments.write("metadata", own)]
-        owners = [*(part.owner for part in linked.parts), "envpack"]
+        segments = [*(segment for segment, _ in linked.laid), workspace.segments.write("metadata", own)]
+        owners = [*(owner for _, owner in linked.laid), "envpack"]
         with workspace.progress.step(f"Writing {output.name}"), atomic.replacing(output) as out:
             made = assemble(out, 0, segments, self.options, recipe.epoch, root=root)
             size, sha256 = sif_file.measured(out)
