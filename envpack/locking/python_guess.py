@@ -67,9 +67,10 @@ def _in_range(spec: EnvSpec, pythons: Sequence[str]) -> tuple[str, ...]:
     """Those of ``pythons`` that a lock of pip's packages allows; none where it says one, and for others."""
     from rattler import MatchSpec, Version, VersionSpec
 
-    asked = MatchSpec(spec.conda[0].text)
-    text = str(asked.version or "")
-    if not spec.complete or len(spec.conda) > 1 or asked.name.normalized != "python" or text[:1] not in "<>!":
+    if not spec.complete or len(spec.conda) > 1 or not spec.conda[0].text.startswith("python "):
+        return ()
+    text = str(MatchSpec(spec.conda[0].text).version or "")
+    if text[:1] not in "<>!":
         return ()
     allowed = VersionSpec(text)
     return tuple(p for p in pythons if any(allowed.matches(Version(f"{p}.{patch}")) for patch in (0, 99)))

@@ -11,7 +11,7 @@ by its name; a folder is an environment.
 | ``conda list``, with ``--export`` or ``--json`` | ``conda_list`` |
 | ``conda list --explicit``, what conda-lock renders | ``conda_explicit`` |
 | ``conda-lock.yml`` | ``conda_lock_yml`` |
-| ``pylock.toml``, ``poetry.lock``, ``Pipfile``, ``Pipfile.lock`` | readers of these names |
+| ``pylock.toml``, ``uv.lock``, ``poetry.lock``, ``Pipfile``, ``Pipfile.lock`` | readers of these names |
 | ``pixi.toml``, ``pixi.lock``, ``pyproject.toml`` | ``pixi_toml``, ``pixi_lock``, ``pyproject`` |
 | an environment's folder, name, or image | ``prefix``, by way of ``environments`` for a name |
 """
@@ -41,6 +41,7 @@ from envpack.sources import (
     prefix,
     pylock,
     pyproject,
+    uv_lock,
 )
 from envpack.sources.rooted import Tree
 from envpack.sources.text import decode, read_text
@@ -51,12 +52,11 @@ STDIN = "-"
 _OTHER_FILES = ("pixi.toml", "pyproject.toml", "requirements.txt", "conda-lock.yml", "pixi.lock")
 _YAML_KEY = re.compile(r"^(name|channels|dependencies|prefix)\s*:", re.MULTILINE)
 _LOCKS = {
-    "uv.lock": "uv export --no-hashes -o requirements.txt",
     "pdm.lock": "pdm export -o requirements.txt",
     "setup.py": "pip freeze > requirements.txt",
     "setup.cfg": "pip freeze > requirements.txt",
 }
-_OF_PIP = {"poetry.lock": poetry_lock, "Pipfile": pipfile, "Pipfile.lock": pipfile_lock}
+_OF_PIP = {"uv.lock": uv_lock, "poetry.lock": poetry_lock, "Pipfile": pipfile, "Pipfile.lock": pipfile_lock}
 
 
 def read(
@@ -123,7 +123,7 @@ def read(
             text, shown=shown, path=path, directory=directory, name=name, folder=folder, python=python,
             ledger=ledger,
         )  # fmt: skip
-    if kind in (pylock, poetry_lock, pipfile_lock):
+    if kind in (pylock, uv_lock, poetry_lock, pipfile_lock):
         found: EnvSpec = kind.read(
             text, shown=shown, path=path, name=name, folder=folder, python=python, ledger=ledger
         )

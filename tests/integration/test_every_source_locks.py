@@ -66,6 +66,13 @@ def pylock(packages: Packages) -> str:
     return 'lock-version = "1.0"\nrequires-python = ">=3.9"\n' + "".join(rows)
 
 
+def uv_lock(packages: Packages) -> str:
+    rows = (f'[[package]]\nname = "{n}"\nversion = "{v}"\n' for n, v in _pip(packages).items())
+    names = ", ".join(f'{{ name = "{n}" }}' for n in _pip(packages))
+    root = f'[[package]]\nname = "first"\nsource = {{ virtual = "." }}\ndependencies = [{names}]\n'
+    return 'version = 1\nrequires-python = ">=3.9"\n' + root + "".join(rows)
+
+
 def poetry_lock(packages: Packages) -> str:
     rows = (f'[[package]]\nname = "{n}"\nversion = "{v}"\n' for n, v in _pip(packages).items())
     return "".join(rows) + '[metadata]\nlock-version = "2.1"\npython-versions = "^3.9"\n'
@@ -89,6 +96,7 @@ SOURCES: dict[str, tuple[str, Callable[[Packages], str]]] = {
 # The packages are pip's alone; python and what it needs are the solver's choice.
 OF_PIP: dict[str, Callable[[Packages], str]] = {
     "pylock.toml": pylock,
+    "uv.lock": uv_lock,
     "poetry.lock": poetry_lock,
     "Pipfile": pipfile,
     "Pipfile.lock": pipfile_lock,

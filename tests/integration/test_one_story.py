@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,10 @@ def test_a_freeze_without_python_is_solved_for_the_one_it_fits(config: Config) -
     assert chosen["markupsafe"] == "pip 2.1.2"
     assert chosen["python"].startswith("conda 3.11")
     assert [(f.action, f.subject) for f in ledger] == [(Action.GUESSED, "python 3.11")]
+    for asked_python, found in ((">=3.8,<3.11", "3.10"), (">=3.9", "3.11"), ("=3.12", None)):
+        lock = replace(spec([f"python {asked_python}"], ["MarkupSafe==2.1.2"]), complete=True)
+        after = python_guess.settle(lock, platform=PLATFORM, glibc=GLIBC, ledger=Ledger())
+        assert [r.text for r in after.conda] == [f"python ={found}" if found else f"python {asked_python}"]
     given = spec(["python =3.12"], ["MarkupSafe==2.1.2"])
     assert python_guess.settle(given, platform=PLATFORM, glibc=GLIBC, ledger=Ledger()) is given
 

@@ -44,6 +44,7 @@ LIST = "# packages in environment at /x:\n#\n# Name Version Build Channel\nzlib 
 EXPLICIT = "@EXPLICIT\nhttps://host/c/linux-64/zlib-1.2.11-h0_0.conda#00112233445566778899aabbccddeeff\n"
 PYLOCK = """\
 lock-version = "1.0"
+version = 1
 requires-python = "^3.9"
 [[packages]]
 name = "rich"
@@ -66,7 +67,7 @@ PIPFILE_LOCK = (
 TEXTS = (ENVIRONMENT, FREEZE, LIST, EXPLICIT, PYLOCK, PIPFILE_LOCK)
 NAMES = (
     *("environment.yml", "requirements.txt", "list", "env.json", "pyproject.toml", "pixi.toml", "a.lock"),
-    *("pylock.toml", "poetry.lock", "Pipfile", "Pipfile.lock"),
+    *("pylock.toml", "uv.lock", "poetry.lock", "Pipfile", "Pipfile.lock"),
 )
 SECONDS = 20
 

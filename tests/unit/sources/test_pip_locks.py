@@ -117,6 +117,67 @@ all = ["extra"]
 lock-version = "2.1"
 python-versions = "^3.9"
 """
+UV = """\
+version = 1
+requires-python = ">=3.10"
+
+[[package]]
+name = "study"
+version = "0.1"
+source = { editable = "." }
+dependencies = [
+    { name = "rich", extra = ["jupyter"] },
+    { name = "colorama", marker = "sys_platform == 'win32'" },
+    { name = "own" },
+    { name = "numpy", version = "2.0", marker = "python_full_version >= '3.11'" },
+    { name = "numpy", version = "1.24", marker = "python_full_version < '3.11'" },
+]
+[package.dev-dependencies]
+dev = [{ name = "pytest" }]
+
+[[package]]
+name = "rich"
+version = "13.9.4"
+source = { registry = "https://index.example/simple" }
+dependencies = [{ name = "pygments" }]
+[package.optional-dependencies]
+jupyter = [{ name = "ipywidgets" }]
+
+[[package]]
+name = "pygments"
+version = "2.18"
+dependencies = [{ name = "rich" }]
+
+[[package]]
+name = "ipywidgets"
+version = "8.0"
+
+[[package]]
+name = "colorama"
+version = "0.4.6"
+dependencies = [{ name = "deep" }]
+
+[[package]]
+name = "deep"
+version = "1.0"
+
+[[package]]
+name = "numpy"
+version = "1.24"
+
+[[package]]
+name = "numpy"
+version = "2.0"
+
+[[package]]
+name = "pytest"
+version = "8.0"
+
+[[package]]
+name = "own"
+version = "1.0"
+source = { git = "https://host.example/own?rev=00" }
+"""
 PIPFILE_LOCK = {
     "_meta": {
         "requires": {"python_version": "3.11"},
@@ -198,6 +259,25 @@ def test_poetry_lock(tmp_path: Path) -> None:
     assert [f.subject for f in findings if f.action is Action.NEEDS_YOU] == ["git+https://host.example/own"]
 
 
+def test_uv_lock(tmp_path: Path) -> None:
+    spec, findings = spec_of(tmp_path, UV, "uv.lock")
+    assert pip(spec) == [
+        "rich==13.9.4",
+        "pygments==2.18",
+        "ipywidgets==8.0",
+        "colorama==0.4.6 ; (sys_platform == 'win32')",
+        "deep==1.0 ; (sys_platform == 'win32')",
+        "numpy==1.24 ; (python_full_version < '3.11')",
+        "numpy==2.0 ; (python_full_version >= '3.11')",
+    ]
+    assert conda(spec) == ["python >=3.10"]
+    said = [f.subject for f in findings if f.action is Action.DROPPED]
+    assert said == ["the project study itself", "pytest 8.0"]
+    assert len(lines(findings, Action.NEEDS_YOU)) == 1
+    with pytest.raises(SourceError, match="version 2 of uv's format"):
+        spec_of(tmp_path, UV.replace("version = 1", "version = 2", 1), "uv.lock")
+
+
 def test_pipfile_lock(tmp_path: Path) -> None:
     spec, findings = spec_of(tmp_path, json.dumps(PIPFILE_LOCK, indent=1), "Pipfile.lock")
     assert pip(spec) == ["rich==13.9.4", "colorama==0.4.6 ; sys_platform == 'win32'"]
@@ -223,6 +303,7 @@ def test_pipfile(tmp_path: Path) -> None:
     ("file", "text"),
     [
         ("pylock.toml", PYLOCK),
+        ("uv.lock", UV),
         ("poetry.lock", POETRY),
         ("Pipfile.lock", json.dumps(PIPFILE_LOCK)),
         ("Pipfile", PIPFILE),
@@ -262,6 +343,7 @@ def test_ranges_of_python(requires: str, expected: str | None) -> None:
     ("file", "text"),
     [
         ("pylock.toml", 'lock-version = "1.0"\npackages = 3\n'),
+        ("uv.lock", "version = 1\npackage = [1]\n"),
         ("poetry.lock", "package = [1]\nmetadata = 3\n"),
         ("Pipfile.lock", '{"default": [1], "_meta": 3}'),
         ("Pipfile", "requires = 3\n"),
