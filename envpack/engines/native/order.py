@@ -2,36 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from envpack.lockfile import LockedPackage
 
 
 def link_order(packages: Iterable[LockedPackage]) -> tuple[LockedPackage, ...]:
-    """Dependencies before what depends on them, names in alphabetical order otherwise, pip after conda.
+    """Dependencies before what depends on them, pip after conda, so that what wins is what wins there.
 
-    That is the order in which conda and pip would install them, so a later package's file replaces an
-    earlier one's as it would there. Cycles (conda has some) are entered at the first name.
+    Conda, and we, link first what neither needs nor is needed; then, round after round, all packages whose
+    dependencies are linked, in alphabetical order. Where there is none (cycles), the one with the fewest
+    left is next. ``conda/models/prefix_graph.py`` of conda.
     """
     ordered: list[LockedPackage] = []
     for manager in ("conda", "pip"):
-        ordered += _dependencies_first({p.name: p for p in packages if p.manager == manager})
+        by_name = {p.name: p for p in packages if p.manager == manager}
+        ordered += (by_name[name] for name in _rounds(by_name))
     return tuple(ordered)
 
 
-def _dependencies_first(by_name: dict[str, LockedPackage]) -> list[LockedPackage]:
-    """Depth-first, without recursion: dependency chains can be longer than Python's stack."""
-    ordered: list[LockedPackage] = []
-    seen: set[str] = set()
-    for start in sorted(by_name):
-        stack = [(start, False)]
-        while stack:
-            name, finished = stack.pop()
-            if finished:
-                ordered.append(by_name[name])
-            elif name not in seen:
-                seen.add(name)
-                stack.append((name, True))
-                needed = (d for d in by_name[name].dependencies if d in by_name and d not in seen)
-                stack.extend((dependency, False) for dependency in sorted(needed, reverse=True))
-    return ordered
+def _rounds(by_name: dict[str, LockedPackage]) -> Iterator[str]:
+    left = {name: {d for d in p.dependencies if d in by_name} - {name} for name, p in by_name.items()}
+    left.get("python", set()).discard("pip")  # conda's one exception
+    needed_by: dict[str, list[str]] = {name: [] for name in left}
+    for name, needs in left.items():
+        for need in needs:
+            needed_by[need].append(name)
+    alone = sorted(name for name, needs in left.items() if not needs and not needed_by[name])
+    yield from alone
+    for name in alone:
+        del left[name]
+    following = {name for name, needs in left.items() if not needs}
+    while left:
+        following = following or {min(left, key=lambda name: (len(left[name]), name))}
+        yield from sorted(following)
+        for name in following:
+            del left[name]
+        ready = set()
+        for name in following:
+            for other in needed_by[name]:
+                if other in left:
+                    left[other].discard(name)
+                    if not left[other]:
+                        ready.add(other)
+        following = ready
