@@ -239,6 +239,12 @@ def lock(
 @click.option("--push", is_flag=True, help="Push what --engine docker built to the registry of its tag.")
 @click.option("--label", "labels", multiple=True, callback=_labels, metavar="KEY=VALUE", help=LABEL_HELP)
 @click.option(
+    "--link-scripts",
+    is_flag=True,
+    help="Run packages' link scripts, in a namespace of their own without a network. Docker and Apptainer "
+    "always run them.",
+)
+@click.option(
     "--skip-link-scripts",
     is_flag=True,
     help="Leave out packages' link scripts, which the native engine refuses.",
