@@ -28,7 +28,7 @@ def size(text: str, option: str) -> int:
     match = _NUMBER.match(text)
     unit = match[2].lower() if match else "?"
     base = 1024 if unit.endswith("ib") else 1000
-    power = _POWERS.get(unit.removesuffix("ib") if base == 1024 else unit.removesuffix("b"))
+    power = None if unit == "ib" else _POWERS.get(unit.removesuffix("ib" if base == 1024 else "b"))
     if match is None or power is None or (value := float(match[1]) * base**power) > _LARGEST:
         raise UsageError(
             f"{option} {text!r} is no size",
