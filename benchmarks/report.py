@@ -160,7 +160,8 @@ def _growth(results: Results) -> Iterator[str]:
     ]
     cells = [
         [
-            str(point.packages), f"{point.files:,}", f"{point.content / 1e6:.0f}", f"{point.cold.wall:.2f}", f"{point.cold.cpu:.1f}",
+            str(point.packages), f"{point.files:,}", f"{point.content / 1e6:.0f}",
+            f"{point.cold.wall:.2f}", f"{point.cold.cpu:.1f}",
             f"{point.cached.wall:.2f}", f"{point.cold.memory / MIB:.0f}", f"{point.cached.memory / MIB:.0f}",
             f"{(point.cold.size or 0) / 1e6:.1f}",
         ]
