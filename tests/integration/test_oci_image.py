@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import tarfile
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 
 from envpack import lockfile
 from envpack.content import rootfs
@@ -27,6 +30,7 @@ channels: [conda-forge]
 dependencies: [python, six, links_demo, activate_demo, clobber_a, clobber_b, pip: [humanize]]
 variables: {GREETING: "a 'b' $c"}
 """
+YEAR_1980 = 315_532_800
 
 
 @dataclass(frozen=True)
@@ -90,25 +94,31 @@ def opened(project: Project, built: dict[str, Any], tmp_path_factory: pytest.Tem
     return Opened(manifest, document(manifest["config"]), index, layers)
 
 
-def listing(entries: Iterable[Entry]) -> Iterator[tuple[str, tuple[object, ...]]]:
-    """Everything about each path that does not depend on the format."""
+def listing(entries: Iterable[Entry], undated: int) -> Iterator[tuple[str, tuple[object, ...]]]:
+    """Everything about each path that does not depend on the format.
+
+    ``undated`` is the date of what has none: the image's, but in layers, which must not change with it.
+    """
     seen: dict[str, tuple[object, ...]] = {}
     for entry in entries:
         if entry.kind is Kind.HARDLINK:
             about = seen[entry.target]
         else:
             content = hashlib.sha256(b"".join(entry.chunks)).hexdigest()
-            owner = (entry.uid, entry.gid, entry.mtime)
+            owner = (entry.uid, entry.gid, None if entry.mtime == undated else entry.mtime)
             about = (entry.kind, entry.mode, owner, entry.target, content, entry.xattrs)
         seen[entry.path] = about
         yield entry.path, about
 
 
 def test_the_same_files_as_in_the_sif_image(project: Project, opened: Opened) -> None:
+    lock = lockfile.read(project.folder / "lockfiles" / "Small_Env.conda-lock.yml")
+    assert lock.pins is not None
     path = project.folder / project.build()["image"]
     with path.open("rb") as file:
-        in_sif = dict(listing(Squashfs(file, sif.read(path).partition().offset).entries()))
-    in_layers = dict(listing(rootfs.entries(opened.layers)))
+        squashfs = Squashfs(file, sif.read(path).partition().offset)
+        in_sif = dict(listing(squashfs.entries(), lock.pins.epoch))
+    in_layers = dict(listing(rootfs.entries(opened.layers), YEAR_1980))
     assert len(in_layers) > 1000
     differing = {p for p in in_sif.keys() | in_layers.keys() if in_sif.get(p) != in_layers.get(p)}
     differing -= {p for p in differing if p.startswith(".singularity.d/")}
@@ -121,7 +131,6 @@ def test_the_same_files_as_in_the_sif_image(project: Project, opened: Opened) ->
         "usr/local/bin",
     }
     assert in_layers["usr/local/bin/entrypoint.sh"][1] == 0o755
-    lock = lockfile.read(project.folder / "lockfiles" / "Small_Env.conda-lock.yml")
     records = {p for p in in_layers if p.startswith("opt/env/conda-meta/")}
     assert len(records) == 1 + sum(p.manager == "conda" for p in lock.packages)
 
@@ -160,9 +169,11 @@ def test_what_it_says_of_itself(opened: Opened, built: dict[str, Any], project: 
     assert labels["org.opencontainers.image.base.name"] == "docker.io/library/ubuntu:20.04"
     assert opened.manifest["annotations"] == labels
     assert opened.config["created"] == labels["org.opencontainers.image.created"]
-    titles = [item.get("created_by") for item in opened.config["history"]][-3:]
-    assert titles[0].startswith("envpack: conda packages (")
-    assert titles[1] == "envpack: pip section (1)"
+    titles = [item.get("created_by", "") for item in opened.config["history"]]
+    assert titles[-1] == "envpack: entry point and history of the environment"
+    assert titles[-2].startswith("envpack: humanize ")
+    assert titles[1].startswith("envpack: python 3.")
+    assert len(opened.config["rootfs"]["diff_ids"]) == len(titles) <= 1 + 16 + 8 + 4
     assert opened.index["manifests"][0]["digest"] == built["manifest"]
     assert built["tag"] == "docker.io/library/small_env:latest"
     assert built["image"] == str(Path("images", "Small_Env.oci.tar"))
@@ -182,6 +193,39 @@ def test_a_layer_that_is_cut_is_made_again(project: Project, built: dict[str, An
     cached = project.folder / "cache" / "blobs" / "sha256" / digest
     cached.write_bytes(cached.read_bytes()[:-1])
     assert project.build("--format", "oci")["sha256"] == built["sha256"]
+
+
+def test_one_changed_package_is_one_changed_layer(project: Project, opened: Opened, tmp_path: Path) -> None:
+    """As after a new build of it: another archive, and a later date of the whole image."""
+    folder = tmp_path / "project"
+    shutil.copytree(project.folder, folder, ignore=shutil.ignore_patterns("images", "cache"))
+    path = folder / "lockfiles" / "Small_Env.conda-lock.yml"
+    lock = lockfile.read(path)
+    assert lock.pins is not None
+    [old] = [package for package in lock.packages if package.name == "activate_demo"]
+    archives = project.folder / "cache" / "archives"
+    new = tmp_path / old.filename
+    with zipfile.ZipFile(archives / old.sha256 / old.filename) as read, zipfile.ZipFile(new, "w") as write:
+        for name in read.namelist():
+            data = read.read(name)
+            if name.startswith("info-"):
+                data = zstandard.compress(
+                    zstandard.decompress(data, 1 << 20).replace(b"custom", b"change"), 1
+                )
+            write.writestr(name, data)
+    sha256 = hashlib.sha256(new.read_bytes()).hexdigest()
+    (archives / sha256).mkdir()
+    shutil.move(new, archives / sha256)
+    text = path.read_text().replace(old.sha256, sha256).replace(str(old.md5), "0" * 32)
+    path.write_text(text.replace(str(lock.pins.epoch), str(lock.pins.epoch + 86400)))
+    built = Project(folder, project.config).build("--format", "oci")
+    with tarfile.open(folder / built["image"]) as tar:
+        manifest = json.load(tar.extractfile(f"blobs/sha256/{built['manifest'][7:]}"))  # type: ignore[arg-type]  # a file
+    known = {layer["digest"] for layer in opened.manifest["layers"]}
+    changed = [layer for layer in manifest["layers"] if layer["digest"] not in known]
+    assert len(manifest["layers"]) == len(opened.manifest["layers"])
+    assert len(changed) == 2, "the package's, and the history of the environment"
+    assert changed[-1] == manifest["layers"][-1]
 
 
 def test_a_name_of_one_s_own(project: Project, tmp_path: Path) -> None:

@@ -6,15 +6,16 @@ through an entry point, and Apptainer writes its own when it converts the image.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from envpack import atomic
 from envpack.engines import Contents, Image
+from envpack.engines.native.grouping import Group, grouped
 from envpack.engines.native.layers import Layers
 from envpack.engines.native.link_scripts import OWNER
-from envpack.engines.native.linked import Base, Linked, Part, Workspace, report_overwritten
+from envpack.engines.native.linked import Base, Linked, Workspace, report_overwritten
 from envpack.entry import file
 from envpack.formats.oci import archive, configuration
 from envpack.formats.oci.compression import Compression
@@ -26,15 +27,9 @@ from envpack.image import Digest, Reference
 from envpack.ledger import Ledger
 from envpack.recipes import activation
 
-_BASE = 0  # the position of the base among the segments
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Segments, by position, that make one layer, and what to say of them in the image's history."""
-
-    title: str
-    segments: Sequence[int]
+# The date of what has none of its own. The image's is that of its newest package: with it, one new package
+# would change all layers. When 1980 began, the earliest date that zip files can hold.
+_UNDATED = 315_532_800
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,20 +54,25 @@ class OciImage:
 
     def write(self, linked: Linked, workspace: Workspace, output: Path, ledger: Ledger) -> Image:
         """Groups of segments become layers; layers, configuration and manifest the archive."""
-        recipe = linked.recipe
+        recipe, base = linked.recipe, linked.base
+        assert base is not None
         packages = linked.segments
         linked.activated.report(ledger)
         entrypoint = activation.entrypoint(recipe, linked.activated.scripts).encode()
         own = [file(activation.ENTRYPOINT.lstrip("/"), entrypoint, 0o755), *linked.own()]
         merged = Merged([*packages, workspace.segments.write("metadata", own)])
-        maker = Layers(workspace.cache, workspace.folder, self.compression, workspace.pool, recipe.epoch)
-        packed = grouped(linked.parts, len(linked.files))
+        maker = Layers(workspace.cache, workspace.folder, self.compression, workspace.pool, _UNDATED)
+        sizes = [merged.size(place) for place in linked.places(range(1, 1 + len(linked.parts)))]
+        made_by_scripts = linked.made_by_scripts
+        below = len(base.layers) + len(made_by_scripts)
+        packed = grouped(linked.parts, sizes, below, len(linked.files))
         groups = [Group(group.title, linked.places(group.segments)) for group in packed]
-        groups[-1:-1] = [Group(f"envpack: {OWNER}", [place]) for place in linked.made_by_scripts]
+        groups[-1:-1] = [Group(f"envpack: {OWNER}", [place]) for place in made_by_scripts]
         with workspace.progress.step("Making layers", len(groups)) as task:
             made = []
-            for group in groups:
-                made.append(maker.get(merged.part(group.segments), group.title))
+            parts = merged.parts([group.segments for group in groups])
+            for group, part in zip(groups, parts, strict=True):
+                made.append(maker.get(part, group.title))
                 task.advance()
         entry, command = activation.start(recipe)
         settings = Settings(
@@ -81,8 +81,6 @@ class OciImage:
             variables={**linked.variables, **linked.activated.variables},
             labels=recipe.labels,
         )
-        base = linked.base
-        assert base is not None
         config = configuration.render(base.manifest.config, made, settings, recipe.epoch)
         with workspace.progress.step(f"Writing {output.name}"), atomic.replacing(output) as out:
             written = archive.write(
@@ -106,23 +104,6 @@ class OciImage:
             self.reference,
             written.manifest,
         )
-
-
-def grouped(parts: Sequence[Part], files: int = 0) -> Iterator[Group]:
-    """What shares a layer: conda's packages, pip's, the ``files`` of the project, and what envpack adds.
-
-    A layer for each package would exceed the 127 that overlay file systems can stack. What changes seldom
-    lies below what changes often: a new wheel leaves conda's layer as it is.
-    """
-    first = _BASE + 1
-    for manager, title in (("conda", "conda packages"), ("pip", "pip section")):
-        places = [place for place, part in enumerate(parts, first) if part.package.manager == manager]
-        if places:
-            yield Group(f"envpack: {title} ({len(places)})", places)
-    own = first + len(parts) + files
-    if files:
-        yield Group("envpack: files of the project", range(first + len(parts), own))
-    yield Group("envpack: entry point and history of the environment", [own])
 
 
 def _base_layers(base: Base) -> Iterator[Layer]:
