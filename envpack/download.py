@@ -125,13 +125,25 @@ class Downloader:
         except OSError as error:
             raise _cannot_write(path, error) from error
 
-    def fetch_all(self, downloads: Sequence[Download], *, title: str = "Downloading") -> None:
+    def fetch_all(
+        self,
+        downloads: Sequence[Download],
+        *,
+        title: str = "Downloading",
+        on_file: Callable[[Path], None] = lambda path: None,  # noqa: ARG005 tells nobody
+    ) -> None:
         """Fetch many files at a time, and try all of them whatever happens to some.
 
+        ``on_file`` is told, from several threads, of each file that is there, those that were before first.
         Raises the error of the one that failed, or one error that holds the problems of all that did, in
         the order of ``downloads``. Ctrl-C comes through at once; parts stay for the next run.
         """
-        missing = [(i, d) for i, d in enumerate(downloads) if not d.path.exists()]
+        missing = []
+        for index, download in enumerate(downloads):
+            if download.path.exists():
+                on_file(download.path)
+            else:
+                missing.append((index, download))
         if not missing:
             return
         sizes = [d.size for _, d in missing]
@@ -155,6 +167,7 @@ class Downloader:
                             authorize=d.authorize,
                             on_bytes=task.advance,
                         )
+                        on_file(d.path)
                     except BaseException as error:  # noqa: BLE001 raised again by the caller's thread
                         failures[index] = error
 

@@ -79,23 +79,28 @@ class Registry:
         """
         return self._document(reference, None, None)[0]
 
-    def pull(self, manifest: Manifest) -> tuple[Path, ...]:
-        """The layers' files in the cache, from the lowest up, downloaded where they are not there yet."""
+    def downloads(self, manifest: Manifest) -> tuple[Download, ...]:
+        """How to get each of the layers' files into the cache, from the lowest up."""
         reference = manifest.reference
-        paths = tuple(self._cache.blob(layer.digest) for layer in manifest.layers)
-        wanted = {
-            path: Download(
+        found = tuple(
+            Download(
                 self._url(reference, f"blobs/{layer.digest}"),
-                path,
+                self._cache.blob(layer.digest),
                 layer.digest.hex,
                 layer.size,
                 self._authentication(reference),
             )
-            for path, layer in zip(paths, manifest.layers, strict=True)
-        }
-        self._cache.use(*paths)
-        self._downloader.fetch_all(tuple(wanted.values()), title=f"Pulling {reference.short}")
-        return paths
+            for layer in manifest.layers
+        )
+        self._cache.use(*(download.path for download in found))
+        return found
+
+    def pull(self, manifest: Manifest) -> tuple[Path, ...]:
+        """The layers' files in the cache, from the lowest up, downloaded where they are not there yet."""
+        wanted = self.downloads(manifest)
+        different = {download.path: download for download in wanted}
+        self._downloader.fetch_all(tuple(different.values()), title=f"Pulling {manifest.reference.short}")
+        return tuple(download.path for download in wanted)
 
     def _document(
         self, reference: Reference, digest: Digest | None, size: int | None

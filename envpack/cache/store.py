@@ -87,20 +87,24 @@ class Cache:
             own.with_name(f"{own.name}.lock").unlink(missing_ok=True)
             os.close(lock)
 
-    def keep(self, temporary: Path, final: Path) -> None:
-        """Move a finished file from :meth:`temporary` to its place, durably.
+    def keep(self, temporary: Path, final: Path, *, durably: bool = True) -> None:
+        """Move a finished file from :meth:`temporary` to its place.
 
-        Raises :class:`OutputError` when the cache cannot be written.
+        ``durably`` waits for the disk; a file with a checksum of its own that is compared at every use can
+        do without, and be made again after a power cut. Raises :class:`OutputError` when the cache cannot be
+        written.
         """
         try:
             final.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(temporary, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            if durably:
+                descriptor = os.open(temporary, os.O_RDONLY)
+                try:
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
             temporary.replace(final)
-            atomic.sync_folder(final.parent)
+            if durably:
+                atomic.sync_folder(final.parent)
         except OSError as error:
             raise cannot_write(self.root, error) from error
 

@@ -8,7 +8,7 @@ cache; all formats of images are made from the segments.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -16,24 +16,22 @@ from itertools import chain
 from pathlib import Path
 from typing import Literal
 
-from envpack.bases.manifest import Manifest
 from envpack.bases.registry import Registry
 from envpack.cache import Cache
-from envpack.content import carried_wheels, project_files, rootfs
-from envpack.download import Download, Downloader
+from envpack.content import project_files
+from envpack.download import Downloader
 from envpack.engines import Image
 from envpack.engines.native.activated import evaluated
+from envpack.engines.native.gathering import Gathered, Gathering
 from envpack.engines.native.imports import requested_modules, top_level_modules
 from envpack.engines.native.link_scripts import LinkScript, LinkScripts, Made
 from envpack.engines.native.linked import Base, ImageWriter, Linked, Part, Workspace
-from envpack.engines.native.linking import Linker
 from envpack.engines.native.order import link_order
 from envpack.engines.native.segments import Segments
-from envpack.entry import decode_path
-from envpack.errors import BaseImageError, EngineError, Problem
+from envpack.errors import EngineError, Problem
 from envpack.formats.oci.configuration import base_variables
 from envpack.ledger import Action, Ledger
-from envpack.lockfile import LockedPackage, Lockfile
+from envpack.lockfile import Lockfile
 from envpack.progress import Progress
 from envpack.recipe import Recipe
 from envpack.recipes import activation, apptainer_def
@@ -62,28 +60,27 @@ class NativeEngine:
         self._project = project
         self._link_scripts = link_scripts
         self._cache = cache
-        self._downloader = downloader
-        self._registry = registry
         self._progress = progress
         self._writer = writer
         self._workers = workers or len(os.sched_getaffinity(0))
+        self._gathering = Gathering(cache, downloader, registry, progress, project, self._workers)
 
     def build(self, lock: Lockfile, recipe: Recipe, output: Path | None, ledger: Ledger) -> Image:
         """See :class:`~envpack.engines.Engine`; ``output`` is a must. Raises the errors of its parts."""
         assert output is not None
         refuse_commands(recipe)
         packages = link_order(lock.for_platform(recipe.platform.subdir))
-        pulled = self._pull(recipe) if self._writer.on_base else None
-        archives = self._download(packages)
         with (
             ThreadPoolExecutor(self._workers, thread_name_prefix="compress") as pool,
             self._cache.temporary() as folder,
         ):
             segments = Segments(self._cache, folder, self._writer.options, pool)
-            base = None if pulled is None else self._base(segments, *pulled)
-            with Linker(segments, folder, packages, archives, recipe, self._workers) as linker:
-                parts, scripts = self._link(linker, packages, ledger)
-            made = self._run(scripts, recipe, base, parts, archives, segments, folder, ledger)
+            gathered = self._gathering.gather(
+                packages, recipe, segments, folder, on_base=self._writer.on_base
+            )
+            base, parts, linker = gathered.base, gathered.parts, gathered.linker
+            scripts = self._scripts(gathered, ledger)
+            made = self._run(scripts, recipe, gathered, segments, folder, ledger)
             if made is not None:
                 recipe = replace(recipe, labels={**recipe.labels, **made.labels})
             modules = _imports(lock, recipe, parts, linker.site_packages)
@@ -107,44 +104,14 @@ class NativeEngine:
             workspace = Workspace(self._cache, folder, pool, segments, self._progress)
             return self._writer.write(linked, workspace, output, ledger)
 
-    def _pull(self, recipe: Recipe) -> tuple[Manifest, tuple[Path, ...]]:
-        """The base image and its layers."""
-        pinned = replace(recipe.base.reference, digest=recipe.base.digest)
-        manifest = self._registry.resolve(pinned, recipe.platform)
-        if manifest.digest != recipe.base.digest:
-            raise BaseImageError(
-                f"{pinned} leads to the manifest {manifest.digest}",
-                hint="Run `envpack lock` again to record the manifest of this platform.",
-            )
-        return manifest, self._registry.pull(manifest)
-
-    def _download(self, packages: Sequence[LockedPackage]) -> dict[LockedPackage, Path]:
-        archives = {p: self._cache.archive(p.sha256, p.filename) for p in packages}
-        self._cache.use(*archives.values())
-        carried_wheels.take(self._project, archives, archives.values())
-        wanted = [Download(p.url, path, p.sha256) for p, path in archives.items() if p.path is None]
-        self._downloader.fetch_all(wanted, title=f"Downloading {len(wanted)} packages")
-        return archives
-
-    def _base(self, segments: Segments, manifest: Manifest, layers: tuple[Path, ...]) -> Base:
-        """The base image with its file system as one segment."""
-        with self._progress.step(f"Base image {manifest.reference.short}"):
-            path, _ = segments.get(("base", str(manifest.digest)), lambda: rootfs.entries(layers))
-        return Base(manifest, layers, path)
-
-    def _link(
-        self, linker: Linker, packages: Sequence[LockedPackage], ledger: Ledger
-    ) -> tuple[tuple[Part, ...], list[LinkScript]]:
-        """Every package as one segment, in the order in which they are linked; their scripts to be run."""
-        parts: list[Part] = []
-        scripts: list[LinkScript] = []
-        with self._progress.step("Linking packages", len(packages)) as task:
-            for package in packages:
-                path, index = linker.link(package)
-                paths = tuple(decode_path(p) for p in index.paths)
-                parts.append(Part(package, path, paths))
-                scripts += [LinkScript(package, path) for path in linker.link_scripts(package, paths)]
-                task.advance()
+    def _scripts(self, gathered: Gathered, ledger: Ledger) -> Sequence[LinkScript]:
+        """The link scripts that are to be run; what is left out of the image is reported."""
+        linker = gathered.linker
+        scripts = [
+            LinkScript(part.package, path)
+            for part in gathered.parts
+            for path in linker.link_scripts(part.package, part.paths)
+        ]
         if self._link_scripts != "run":
             self._not_run(scripts, ledger)
             scripts = []
@@ -156,15 +123,13 @@ class NativeEngine:
                 "bytecode have none in the image: importing them is slower",
                 remedy=f"Build on a machine of the platform {linker.platform}.",
             )
-        return tuple(parts), scripts
+        return scripts
 
     def _run(
         self,
         scripts: Sequence[LinkScript],
         recipe: Recipe,
-        base: Base | None,
-        parts: Sequence[Part],
-        archives: Mapping[LockedPackage, Path],
+        gathered: Gathered,
         segments: Segments,
         folder: Path,
         ledger: Ledger,
@@ -172,10 +137,10 @@ class NativeEngine:
         """What link scripts make, if there are any; they need a base to run on, whatever the image has."""
         if not scripts:
             return None
-        ground = base or self._base(segments, *self._pull(recipe))
-        conda = [part.segment for part in parts if part.package.manager == "conda"]
+        ground = gathered.base or self._gathering.base(recipe, segments)
+        conda = [part.segment for part in gathered.parts if part.package.manager == "conda"]
         running = LinkScripts(
-            scripts, [ground.segment, *conda], archives, recipe, segments,
+            scripts, [ground.segment, *conda], gathered.archives, recipe, segments,
             self._writer.options, folder, self._progress,
         )  # fmt: skip
         return running.made(ledger)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,11 +21,11 @@ from envpack.recipe import Recipe
 
 
 class Linker:
-    """Links the packages of one image. A context manager: the environment's python, which compiles
-    bytecode, starts when the first package needs it and is gone at the end.
+    """Links the packages of one image, from several threads. A context manager: the environment's python,
+    which compiles bytecode, starts when the first package needs it and is gone at the end.
 
-    ``archives`` are the files of ``packages``; ``folder`` is for the unpacked interpreter; ``workers`` is
-    how many of it run.
+    ``archives`` are the files of ``packages``; those of :attr:`interpreter` must be there before others are
+    linked. ``folder`` is for the unpacked interpreter; ``workers`` is how many of it run.
     """
 
     def __init__(
@@ -40,7 +41,8 @@ class Linker:
         self._recipe, self._workers = recipe, workers
         self._conda = {p.name: p for p in packages if p.manager == "conda"}
         self._python = self._conda.get("python")
-        self.layout = self._read_layout()
+        self._lock = threading.RLock()
+        self._layout: PythonLayout | None = None
         self._compiler: Compiler | None = None
         self._stack = ExitStack()
 
@@ -51,6 +53,21 @@ class Linker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
+
+    @property
+    def interpreter(self) -> tuple[Path, ...]:
+        """The archives of python and of what it depends on, without which nothing can be linked."""
+        if self._python is None:
+            return ()
+        return tuple(self._archives[p] for p in (self._python, *self._needed(self._python)))
+
+    @property
+    def layout(self) -> PythonLayout | None:
+        """Where the environment's python looks for things; ``None`` if there is no python."""
+        with self._lock:
+            if self._layout is None and self._python is not None:
+                self._layout = PythonLayout.from_index(CondaArchive.open(self._archives[self._python]).index)
+            return self._layout
 
     @property
     def site_packages(self) -> str | None:
@@ -102,21 +119,14 @@ class Linker:
             )
         return wheel.open(archive, package).entries(prefix, self.layout, compiler)
 
-    def _read_layout(self) -> PythonLayout | None:
-        if self._python is None:
-            return None
-        return PythonLayout.from_index(CondaArchive.open(self._archives[self._python]).index)
-
     def _start(self) -> Compiler:
         """The environment's python, unpacked and started at the first call."""
-        if self._compiler is None:
-            assert self._python is not None
-            libraries = [self._archives[p] for p in self._needed(self._python)]
-            compiler = Compiler(
-                self._archives[self._python], libraries, workers=self._workers, folder=self._folder
-            )
-            self._compiler = self._stack.enter_context(compiler)
-        return self._compiler
+        with self._lock:
+            if self._compiler is None:
+                python, *libraries = self.interpreter
+                compiler = Compiler(python, libraries, workers=self._workers, folder=self._folder)
+                self._compiler = self._stack.enter_context(compiler)
+            return self._compiler
 
     def _needed(self, package: LockedPackage) -> Iterator[LockedPackage]:
         """All that ``package`` depends on, by name."""

@@ -7,15 +7,16 @@ it is compressed; its name in the cache is a hash of all these.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
-from concurrent.futures import Executor
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError, Executor
 from pathlib import Path
 
 from envpack.cache import Cache, cannot_write
 from envpack.entry import Entry
 from envpack.errors import IntegrityError
 from envpack.formats.squashfs import segment
-from envpack.formats.squashfs.index import Index, read_index
+from envpack.formats.squashfs.index import Index, read_index, verify
 from envpack.formats.squashfs.options import Options
 
 # Part of every key: raise it when linking the same package gives other entries than before.
@@ -27,20 +28,25 @@ class Segments:
 
     def __init__(self, cache: Cache, folder: Path, options: Options, pool: Executor) -> None:
         self._cache, self._folder, self._options, self._pool = cache, folder, options, pool
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """Have what other threads are writing end with :class:`CancelledError`."""
+        self._stopped.set()
 
     def get(self, parts: Iterable[str], entries: Callable[[], Iterable[Entry]]) -> tuple[Path, Index]:
         """The segment made from ``parts`` (whatever it depends on); ``entries`` makes it if need be.
 
-        A damaged segment is made anew.
+        A segment that is found is compared with its checksums, and made anew if it is damaged.
         """
         text = "\0".join([str(LINKING), self._options.key(), *parts])
         path = self._cache.segment(hashlib.sha256(text.encode()).hexdigest())
         if self._cache.use(path):
             try:
-                return path, read_index(path)
+                return path, verify(path)
             except IntegrityError:
                 path.unlink(missing_ok=True)
-        self._cache.keep(self.write(path.name, entries()), path)
+        self._cache.keep(self.write(path.name, entries()), path, durably=False)
         return path, read_index(path)
 
     def write(self, name: str, entries: Iterable[Entry]) -> Path:
@@ -48,7 +54,13 @@ class Segments:
         path = self._folder / name
         try:
             with path.open("w+b") as out:
-                segment.write_segment(entries, out, self._options, self._pool)
+                segment.write_segment(self._until_stopped(entries), out, self._options, self._pool)
         except OSError as error:
             raise cannot_write(self._cache.root, error) from error
         return path
+
+    def _until_stopped(self, entries: Iterable[Entry]) -> Iterator[Entry]:
+        for entry in entries:
+            if self._stopped.is_set():
+                raise CancelledError
+            yield entry
