@@ -38,7 +38,7 @@ SECONDS = 3600
 _LINES = 15
 # The earliest date that a zip can hold.
 _EPOCH = "315532800"
-_GLIBC = re.compile(rb"GLIBC_2\.(\d{1,2})(?![\d.])")
+_GLIBC = re.compile(rb"GLIBC_2\.(\d{1,2})(?!\d)")
 _ELF = b"\x7fELF"
 
 

@@ -196,3 +196,52 @@ def test_files_of_this_machine(project: Path, config: Path) -> None:
     assert [p.path for p in lock_of(project, "files").packages if p.manager == "pip"] == [
         "lockfiles/wheels/files/below-0.1-py3-none-any.whl"
     ]
+
+
+def test_packages_that_are_source_only(tmp_path: Path, config: Path) -> None:
+    """All of them are named at once; they are built when that is asked for, and only then."""
+    (tmp_path / "requirements.txt").write_text("docopt==0.6.2\npynput==1.8.2\nsix\n")
+    lock = ["lock", "requirements.txt", "--name", "own", "--python", "3.11"]
+    done = envpack(*lock, config=config, cwd=tmp_path, check=False)
+    said = failed(done, 4, "docopt==0.6.2 has no wheel", "evdev has no wheel", "requirements.txt:1")
+    assert "--build-sdist docopt --build-sdist evdev" in said
+    assert "sys_platform" not in said
+
+    (tmp_path / "requirements.txt").write_text("docopt==0.6.2\nsix\n")
+    done = envpack(*lock, "--build-sdist", "DocOpt", "--json", config=config, cwd=tmp_path)
+    findings = json.loads(done.stdout)["findings"]
+    (told,) = (f for f in findings if f["subject"] == "docopt 0.6.2")
+    assert "built as wheels/docopt-0.6.2-py2.py3-none-any.whl" in told["reason"]
+    first = (tmp_path / "lockfiles/own.conda-lock.yml").read_bytes()
+    assert {p.name for p in lock_of(tmp_path).packages if p.path} == {"docopt"}
+    envpack(*lock, "--build-sdist", "all", config=config, cwd=tmp_path)
+    assert (tmp_path / "lockfiles/own.conda-lock.yml").read_bytes() == first
+    envpack(*lock, "--check", config=config, cwd=tmp_path)
+    envpack("build", config=config, cwd=tmp_path)
+
+
+needs_compiler = pytest.mark.skipif(shutil.which("gcc") is None, reason="there is no C compiler")
+
+
+@needs_compiler
+def test_what_is_compiled_here(tmp_path: Path, config: Path) -> None:
+    """It fits one platform, and the image has at least the glibc that it was compiled against."""
+    folder = tmp_path / "fast"
+    text = SETUPTOOLS.partition("requires-python")[0].replace("Mine.Own", "fast")
+    folder.mkdir()
+    (folder / "pyproject.toml").write_text(f"{text}[tool.setuptools]\npy-modules = []\n")
+    module = 'Extension("fast", ["fast.c"], py_limited_api=True)'
+    (folder / "setup.py").write_text(
+        f"from setuptools import Extension, setup\nsetup(ext_modules=[{module}],"
+        'options={"bdist_wheel": {"py_limited_api": "cp39"}})\n'
+    )
+    # No Python.h, which not every python here has; never imported.
+    (folder / "fast.c").write_text('#include <stdio.h>\nvoid PyInit_fast(void) { puts("x"); }\n')
+    (tmp_path / "requirements.txt").write_text("-e ./fast\nsix\n")
+    platforms = ["--platform", "linux-64", "--platform", "linux-aarch64"]
+    lock = ["lock", "requirements.txt", "--name", "own", "--json", *platforms]
+    done = envpack(*lock, config=config, cwd=tmp_path, check=False)  # the channel may be for one platform
+    findings = [f for f in json.loads(done.stdout)["findings"] if f["subject"] == "-e ./fast"]
+    assert sorted(f["action"] for f in findings) == ["needs you", "translated"], findings
+    (built,) = (f for f in findings if f["action"] == "translated")
+    assert "compiled on this machine for x86_64 and needs glibc 2." in built["reason"]
