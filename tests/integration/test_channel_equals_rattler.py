@@ -11,8 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
+import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,6 +26,8 @@ from envpack.engines.native.order import link_order
 from envpack.lockfile import LockedPackage
 from tests.conftest import Served
 from tests.integration.test_linking_equals_rattler import Found, in_entries, in_folder
+from tests.standins.conda_package import PLACEHOLDER
+from tests.unit.content.archives import conda, hard_link, info, member, path_info, symlink
 
 PREFIX = "/opt/env"
 
@@ -142,3 +147,133 @@ def test_every_package_of_the_channel(channel: Served, tmp_path: Path) -> None:
 def test_every_package_of_the_data_stack(data_channel: Served, tmp_path: Path) -> None:
     for number, chosen in enumerate(rounds(archives_of(data_channel.path))):
         compare(chosen, tmp_path / str(number))
+
+
+class Generated:
+    """Packages at random: every kind of path there is, in both formats, with names that meet.
+
+    A name is never a file in one package and a folder in another: what becomes of that, rattler leaves open;
+    and it fails where ``paths.json`` lists a folder, so none does.
+    """
+
+    def __init__(self, chance: random.Random, folder: Path) -> None:
+        self._chance, self._folder = chance, folder
+
+    def archives(self, count: int) -> list[CondaArchive]:
+        paths, members = [path_info("bin/python3.11", b"E")], [member("bin/python3.11", b"E", mode=0o755)]
+        made = [self._write("python", paths, members, [], {"version": "3.11.7"})]
+        for number in range(count):
+            name = f"p{number}"
+            needs = self._chance.sample([f"p{n}" for n in range(number)], min(number, 2))
+            index: dict[str, object] = {"depends": ["python", *needs]}
+            self._noarch = self._chance.random() < 0.4
+            if self._noarch:
+                index |= {"noarch": "python", "subdir": "noarch"}
+            made.append(self._write(name, *self._content(name), index))
+        return made
+
+    def _write(
+        self,
+        name: str,
+        paths: list[dict[str, Any]],
+        members: list[tuple[tarfile.TarInfo, bytes]],
+        entry_points: list[str],
+        index: dict[str, Any],
+    ) -> CondaArchive:
+        index = {"name": name, "version": "1.0", "build_number": 0, "depends": [], **index}
+        version, suffix = index["version"], self._chance.choice([".conda", ".tar.bz2"])
+        described = info(paths, index=index, entry_points=entry_points)
+        if self._chance.random() < 0.3 and "info/link.json" not in described:  # as before 2016
+            described |= _old(paths)
+            if all(path["path_type"] == "hardlink" for path in paths):
+                del described["info/paths.json"]
+        path = self._folder / f"{name}-{version}-0{suffix}"
+        return CondaArchive.open(conda(path, members, described))
+
+    def _content(
+        self, package: str
+    ) -> tuple[list[dict[str, Any]], list[tuple[tarfile.TarInfo, bytes]], list[str]]:
+        chance = self._chance
+        paths: list[dict[str, Any]] = []
+        members: list[tuple[tarfile.TarInfo, bytes]] = []
+        files: list[tuple[str, bytes, dict[str, Any]]] = []
+        for name in chance.sample(NAMES, 25):
+            folder = chance.choice(FOLDERS + (NOARCH_FOLDERS if self._noarch else []))
+            path = f"{folder}/{name}"
+            kind = chance.randrange(9)
+            if kind == 0:
+                target = chance.choice(["nowhere", "../share/a b", f"{PLACEHOLDER}/bin/x", name])
+                paths.append(path_info(path, path_type="softlink"))
+                members.append(symlink(path, target))
+            elif kind == 1 and files:
+                first, data, extra = chance.choice(files)
+                extra = chance.choice([extra, extra, {}])
+                paths.append(path_info(path, data, **extra))
+                members.append(hard_link(path, first))
+            else:
+                data, extra = self._data(kind)
+                if chance.random() < 0.1:
+                    extra = {**extra, "no_link": True}
+                paths.append(path_info(path, data, **extra))
+                members.append(member(path, data, mode=chance.choice(MODES)))
+                files.append((path, data, extra))
+        script = f"bin/.{package}-post-link.sh"
+        paths.append(path_info(script, b"#!/bin/sh\nexit 1\n"))
+        members.append(member(script, b"#!/bin/sh\nexit 1\n", mode=0o755))
+        activate = f"etc/conda/activate.d/{package}.sh"
+        data = f"export X={PLACEHOLDER}\n".encode()
+        paths.append(path_info(activate, data, prefix_placeholder=PLACEHOLDER, file_mode="text"))
+        members.append(member(activate, data))
+        return paths, members, [f"{package}-run = {package}.cli:main"] if self._noarch else []
+
+    def _data(self, kind: int) -> tuple[bytes, dict[str, Any]]:
+        chance = self._chance
+        placeholder = PLACEHOLDER if chance.random() < 0.7 else "/opt/short_placeholder_" + "x" * 200
+        parts = [
+            placeholder.encode(),
+            b"/lib",
+            b"\n",
+            b"#!",
+            b"a b",
+            "\N{EURO SIGN}".encode(),
+            b"/bin/python",
+        ]
+        extra = {"prefix_placeholder": placeholder}
+        if kind in (2, 3):
+            start = chance.choice([b"", b"#!" + placeholder.encode() + b"/bin/python\n"])
+            return start + b"".join(chance.choices(parts, k=chance.randrange(9))), {
+                **extra,
+                "file_mode": "text",
+            }
+        if kind in (4, 5):
+            parts += [b"\0", b"\0\0", b"\xff\xfe"]
+            return b"".join(chance.choices(parts, k=chance.randrange(12))), {**extra, "file_mode": "binary"}
+        return chance.randbytes(chance.choice([0, 1, 100, 70_000])), {}
+
+
+NAMES = [*(f"n{i}" for i in range(40)), "a b", "\N{EURO SIGN}.txt", "Case", "case", "-dash", "x" * 200,
+         "a'\"b", "$HOME", "e\N{COMBINING ACUTE ACCENT}", "\N{LATIN SMALL LETTER E WITH ACUTE}"]  # fmt: skip
+FOLDERS = ["share", "Share", "lib", "bin", "share/deep/er"]
+NOARCH_FOLDERS = ["site-packages/pkg", "python-scripts", "site-packages"]
+MODES = [0o644, 0o755, 0o600, 0o775, 0o4755, 0o444]
+
+
+def _old(paths: list[dict[str, Any]]) -> dict[str, bytes]:
+    """``files``, ``has_prefix`` and ``no_link``."""
+    prefixed = [p for p in paths if "prefix_placeholder" in p]
+    lines = [f'"{p["prefix_placeholder"]}" "{p["file_mode"]}" "{p["_path"]}"\n' for p in prefixed]
+    found = {"info/files": "".join(f"{p['_path']}\n" for p in paths).encode()}
+    if lines:
+        found["info/has_prefix"] = "".join(lines).encode()
+    if kept := [p["_path"] for p in paths if p.get("no_link")]:
+        found["info/no_link"] = "".join(f"{path}\n" for path in kept).encode()
+    return found
+
+
+@pytest.mark.parametrize("prefix", [PREFIX, "/opt/" + "long/" * 30 + "env"], ids=["short", "long"])
+@pytest.mark.parametrize("seed", range(8))
+def test_packages_at_random(tmp_path: Path, seed: int, prefix: str) -> None:
+    folder = tmp_path / "packages"
+    folder.mkdir()
+    archives = Generated(random.Random(seed), folder).archives(6)
+    assert compare(archives, tmp_path, prefix)  # some path is in two packages

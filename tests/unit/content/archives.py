@@ -88,7 +88,10 @@ def info(
     if paths is not None:
         found["info/paths.json"] = json.dumps({"paths": list(paths), "paths_version": 1}).encode()
     if entry_points:
-        link = {"noarch": {"type": "python", "entry_points": list(entry_points)}}
+        link = {
+            "noarch": {"type": "python", "entry_points": list(entry_points)},
+            "package_metadata_version": 1,
+        }
         found["info/link.json"] = json.dumps(link).encode()
     return found | dict(files or {})
 
