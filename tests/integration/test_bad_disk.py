@@ -155,6 +155,25 @@ def test_a_full_disk_and_then_a_larger_one(plain: Prepared, tmp_path: Path, wher
     assert said[-1].startswith(plain.sha256)
 
 
+@pytest.mark.parametrize("part", [0.1, 0.5, 0.9])
+def test_a_disk_that_fills_up_while_linking(with_python: Prepared, tmp_path: Path, part: float) -> None:
+    """Downloads fit, and a part of what is made of them."""
+    folder = with_python.folder / "cache"
+    sizes = {
+        name: sum(p.stat().st_size for p in (folder / name).rglob("*") if p.is_file())
+        for name in ("archives", "blobs", "segments")
+    }
+    project = with_python.copied(tmp_path)
+    size = sizes["archives"] + sizes["blobs"] + int(part * sizes["segments"]) + (1 << 20)
+    said = on_small_disk(project, project.cache, str(size), "build")
+    left = [Path(line.removeprefix("left ")) for line in said if line.startswith("left ")]
+    assert said[0] == "code 8"
+    assert all(path.parent.name != "tmp" and not path.name.endswith((".partial", ".part")) for path in left)
+    assert sum(path.parent.parent.name == "archives" for path in left) > 5, "it was not full before"
+    assert "again 0" in said
+    assert said[-1].startswith(with_python.sha256)
+
+
 @pytest.mark.parametrize("where", ["cache", "lockfiles", "temporary"])
 def test_a_full_disk_while_locking(plain: Prepared, tmp_path: Path, where: str) -> None:
     project = plain.copied(tmp_path)
