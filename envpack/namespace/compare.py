@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import stat
@@ -14,8 +15,8 @@ from typing import Any, BinaryIO, NamedTuple
 
 PIECE = 1 << 20
 
-Places = dict[bytes, tuple[int, int, int]]
-"""By path: inode, time of change in nanoseconds, mode."""
+Places = dict[bytes, tuple[int, int, int, bytes]]
+"""By path: inode, time of change in nanoseconds, mode, and what stands for the content."""
 
 
 class Change(NamedTuple):
@@ -82,21 +83,37 @@ def same(one: bytes, other: bytes, first: os.stat_result, second: os.stat_result
     return True
 
 
-def places(root: bytes, path: bytes = b"") -> Places:
-    """Inode, time of change and mode of everything below ``root``."""
+def places(root: bytes, path: bytes = b"", before: Places | None = None) -> Places:
+    """Everything below ``root``; contents are read where they may not be those of ``before``."""
     found: Places = {}
     start = path and path + b"/"
     for entry in os.scandir(os.path.join(root, path)):
+        inner = start + entry.name
         status = entry.stat(follow_symlinks=False)
-        found[start + entry.name] = (status.st_ino, status.st_ctime_ns, status.st_mode)
+        known = (before or {}).get(inner)
+        place = (status.st_ino, status.st_ctime_ns, status.st_mode)
+        found[inner] = known if known and known[:3] == place else (*place, content(entry.path, status))
         if entry.is_dir(follow_symlinks=False):
-            found |= places(root, start + entry.name)
+            found |= places(root, inner, before)
     return found
+
+
+def content(path: bytes, status: os.stat_result) -> bytes:
+    """The hash of a file, the text of a symlink."""
+    if stat.S_ISLNK(status.st_mode):
+        return os.readlink(path)
+    if not stat.S_ISREG(status.st_mode):
+        return b""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while piece := file.read(PIECE):
+            digest.update(piece)
+    return digest.digest()
 
 
 def changed_places(before: Places, now: bytes) -> Iterator[Change]:
     """What is another in ``now`` than it was; in the order of :func:`changed`."""
-    after = places(now)
+    after = places(now, before=before)
     gone: list[bytes] = []
     for path in sorted(before.keys() | after.keys(), key=lambda p: p.split(b"/")):
         old, new = before.get(path), after.get(path)
@@ -105,15 +122,12 @@ def changed_places(before: Places, now: bytes) -> Iterator[Change]:
                 gone.append(path)
                 yield Change(path, None)
             continue
-        status = os.lstat(os.path.join(now, path))
-        if old is None:
-            yield Change(path, status)
-        elif stat.S_IFMT(old[2]) != stat.S_IFMT(new[2]):
+        if old is not None and old[2:] == new[2:]:
+            continue
+        if old is not None and stat.S_IFMT(old[2]) != stat.S_IFMT(new[2]):
             gone.append(path)
             yield Change(path, None)
-            yield Change(path, status)
-        elif old != new and not (stat.S_ISDIR(new[2]) and old[2] == new[2]):
-            yield Change(path, status)
+        yield Change(path, os.lstat(os.path.join(now, path)))
 
 
 def write_changes(
