@@ -65,7 +65,8 @@ NONE64 = 0xFFFFFFFFFFFFFFFF
 LISTING_EXTRA = 3
 RUN_ENTRIES = 256
 NAME_MAX = 255
-TARGET_MAX = 65535
+# Linux' PATH_MAX without the NUL: of longer targets its squashfs gives a part or an error.
+TARGET_MAX = 4095
 XATTR_MAX = 65536
 PADDING = 4096
 
