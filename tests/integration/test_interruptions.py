@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
+from envpack import config
+from envpack.pipeline.cache import prune_cache
 from tests.conftest import Served
 from tests.integration.commands import Done, envpack, failed, leftovers, start, with_prelude
 from tests.integration.conftest import Prepared, Project
@@ -137,6 +141,68 @@ def test_killed_again_and_again(with_python: Prepared, tmp_path: Path) -> None:
         )
     completed(project, with_python)
     assert processes_of(project) == []
+
+
+# How many moments of a cold build are tried: 50 in all, most of them where a build takes a second.
+MOMENTS = {"plain": 42, "with_python": 8}
+
+
+@pytest.mark.parametrize("name", MOMENTS)
+def test_killed_at_any_moment(tmp_path: Path, name: str, request: pytest.FixtureRequest) -> None:
+    """kill -9 of the whole process group, spread over the time that a build takes; then the same command."""
+    prepared: Prepared = request.getfixturevalue(name)
+    project = prepared.copied(tmp_path)
+    began = time.monotonic()
+    completed(project, prepared)
+    duration = time.monotonic() - began
+    chance = random.Random(50)
+    killed, left = 0, 0
+    for turn in range(MOMENTS[name]):
+        shutil.rmtree(project.cache)
+        project.image.unlink()
+        process = start("build", config=project.config, cwd=project.folder)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(duration * (turn + chance.random()) / MOMENTS[name])
+        with suppress(ProcessLookupError):  # it was faster this time
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        killed += process.returncode == -signal.SIGKILL
+        deadline = time.monotonic() + 10  # the system takes a moment to end them
+        while (running := processes_of(project)) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert running == []
+        if project.image.exists():
+            assert sha256(project.image.read_bytes()).hexdigest() == prepared.sha256
+        for path in leftovers(project.folder, project.cache):
+            left += 1
+            # A file that is to appear whole is written beside its place, on the same file system.
+            assert path.parent == project.cache / "tmp" or path.name.endswith(".partial"), path
+        completed(project, prepared)
+        assert [path.name for path in project.image.parent.iterdir()] == [project.image.name]
+        assert list((project.cache / "tmp").iterdir()) == []
+    assert killed > MOMENTS[name] / 2, "else the moments are not spread over the build"
+    assert left, "else nothing had to be tidied up"
+
+
+def test_pruned_while_building(with_python: Prepared, tmp_path: Path) -> None:
+    """All that is not in use is removed, over and over, and the build neither fails nor is another one."""
+    project = with_python.copied(tmp_path, built=True)
+    settings = config.load({"ENVPACK_CONFIG": str(project.config), "HOME": str(tmp_path)})
+    for turn in range(3):
+        if turn == 1:
+            shutil.rmtree(project.cache / "segments")
+        process = start("build", config=project.config, cwd=project.folder)
+        pruned = 0
+        while process.poll() is None:
+            prune_cache(settings, max_size=0)
+            pruned += 1
+            time.sleep(0.02)
+        _, said = process.communicate()
+        assert process.returncode == 0, said
+        assert pruned > 1
+        assert sha256(project.image.read_bytes()).hexdigest() == with_python.sha256
+        project.image.unlink()
+    assert leftovers(project.folder, project.cache) == []
 
 
 def test_a_lock_that_is_killed(plain: Prepared, tmp_path: Path) -> None:
