@@ -108,7 +108,7 @@ class DockerEngine:
                     saved, recipe, self._reference, output, self._layers,
                     cache=self._cache, folder=folder, pool=pool, progress=self._progress,
                 )  # fmt: skip
-                return Image(recipe, output, written.size, written.sha256, manifest=written.manifest)
+                return Image(recipe, output, written.size, written.sha256, manifest=written.manifests[0])
             return sif_image.write(
                 saved, lock, recipe, output, self._options,
                 cache=self._cache, folder=folder, pool=pool, progress=self._progress, ledger=ledger,

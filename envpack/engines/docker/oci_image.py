@@ -48,15 +48,8 @@ def write(
             layers.append(Layer(descriptor, diff_id, packed, "Docker"))
             task.advance()
     with progress.step(f"Writing {output.name}"), atomic.replacing(output) as out:
-        return archive.write(
-            out,
-            image.raw,
-            layers,
-            platform=recipe.platform,
-            reference=reference,
-            annotations=recipe.labels,
-            epoch=recipe.epoch,
-        )
+        made = archive.Image(image.raw, layers, recipe.platform, recipe.labels)
+        return archive.write(out, [made], reference=reference, epoch=recipe.epoch)
 
 
 def _compress(path: Path, out: BinaryIO, compression: Compression, pool: Executor) -> Descriptor:

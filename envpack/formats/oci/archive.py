@@ -1,9 +1,11 @@
 """One archive that every container engine loads: an OCI image layout that Docker loads too, in a tar.
 
     oci-layout                  {"imageLayoutVersion": "1.0.0"}
-    index.json                  an image index: one manifest, with the image's name as annotations
-    manifest.json               Docker's: [{"Config": PATH, "RepoTags": [NAME], "Layers": [PATH, …]}]
-    blobs/sha256/DIGEST         manifest, configuration and layers, each under the hash of its bytes
+    index.json                  an image index: one manifest, with the image's name as annotations; of several
+                                platforms, one index of their manifests
+    manifest.json               Docker's: [{"Config": PATH, "RepoTags": [NAME], "Layers": [PATH, …]}], of the
+                                first platform: there is no place for another
+    blobs/sha256/DIGEST         manifests, configurations and layers, each under the hash of its bytes
 
 skopeo, podman and Apptainer read ``index.json``, as Docker does where it keeps images with containerd; other
 Dockers read ``manifest.json``. Both lead to the same blobs.
@@ -44,70 +46,76 @@ _PIECE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
+class Image:
+    """The image of one platform: its configuration and its layers, the lowest first.
+
+    ``annotations`` go into its manifest.
+    """
+
+    config: bytes
+    layers: Sequence[Layer]
+    platform: Platform
+    annotations: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Written:
-    """An archive: its bytes, their sha256 (hexadecimal), and the digest of the manifest in it."""
+    """An archive: its bytes, their sha256 (hexadecimal), and the digests of the manifests in it, in order.
+
+    ``index`` is the digest of what leads to them where there are several, else ``None``.
+    """
 
     size: int
     sha256: str
-    manifest: Digest
+    manifests: tuple[Digest, ...]
+    index: Digest | None
 
 
-def write(
-    out: BinaryIO,
-    config: bytes,
-    layers: Sequence[Layer],
-    *,
-    platform: Platform,
-    reference: Reference,
-    annotations: Mapping[str, str],
-    epoch: int,
-) -> Written:
-    """Write an image of ``layers``, the lowest first, to ``out``.
+def write(out: BinaryIO, images: Sequence[Image], *, reference: Reference, epoch: int) -> Written:
+    """Write ``images``, one for each platform, to ``out``.
 
-    ``config`` is the image configuration; ``reference`` has a tag; ``annotations`` go into the manifest;
-    ``epoch`` (seconds) is the date of the archive's members. Raises :class:`IntegrityError` for a layer's
-    file whose bytes are not what its digest says.
+    ``reference`` has a tag; ``epoch`` (seconds) is the date of the archive's members. Raises
+    :class:`IntegrityError` for a layer's file whose bytes are not what its digest says.
     """
-    described = _describe(configuration.MEDIA_TYPE, config)
-    manifest = document(
-        {
-            "schemaVersion": 2,
-            "mediaType": _MANIFEST,
-            "config": _descriptor(described),
-            "layers": [_descriptor(layer.descriptor) for layer in layers],
-            "annotations": dict(annotations),
-        }
-    )
-    top = _describe(_MANIFEST, manifest)
-    index = {
-        "schemaVersion": 2,
-        "mediaType": _INDEX,
-        "manifests": [
-            _descriptor(top)
-            | {
-                "platform": {"architecture": platform.oci_architecture, "os": "linux"},
-                "annotations": {_REF_NAME: reference.tag, _IMAGE_NAME: str(reference)},
-            }
-        ],
-    }
+    documents: dict[Digest, bytes] = {}
+
+    def add(media_type: str, data: bytes) -> Descriptor:
+        digest = Digest(f"sha256:{hashlib.sha256(data).hexdigest()}")
+        documents[digest] = data
+        return Descriptor(media_type, digest, len(data))
+
+    manifests = []
+    for image in images:
+        config = _descriptor(add(configuration.MEDIA_TYPE, image.config))
+        manifests.append(add(_MANIFEST, _manifest(image, config)))
+    listed = [
+        _descriptor(manifest) | {"platform": {"architecture": image.platform.oci_architecture, "os": "linux"}}
+        for image, manifest in zip(images, manifests, strict=True)
+    ]
+    index = None
+    if len(images) > 1:
+        index = add(_INDEX, document({"schemaVersion": 2, "mediaType": _INDEX, "manifests": listed}))
+        listed = [_descriptor(index)]
+    name = {"annotations": {_REF_NAME: reference.tag, _IMAGE_NAME: str(reference)}}
+    top = {"schemaVersion": 2, "mediaType": _INDEX, "manifests": [found | name for found in listed]}
     docker = [
         {
-            "Config": _path(described.digest),
+            "Config": _path(Digest(f"sha256:{hashlib.sha256(images[0].config).hexdigest()}")),
             "RepoTags": [reference.familiar],
-            "Layers": [_path(layer.descriptor.digest) for layer in layers],
+            "Layers": [_path(layer.descriptor.digest) for layer in images[0].layers],
         }
     ]
     members = [
         file("oci-layout", document({"imageLayoutVersion": "1.0.0"})),
-        file("index.json", document(index)),
+        file("index.json", document(top)),
         file("manifest.json", document(docker)),
         directory("blobs"),
         directory("blobs/sha256"),
-        file(_path(top.digest), manifest),
-        file(_path(described.digest), config),
+        # What leads to others comes before them.
+        *(file(_path(digest), documents[digest]) for digest in reversed(documents)),
     ]
-    # A base may have the same layer twice.
-    blobs = {layer.descriptor.digest: layer for layer in layers}
+    # A base may have the same layer twice, and platforms may share some.
+    blobs = {layer.descriptor.digest: layer for image in images for layer in image.layers}
     members += [
         Entry(_path(digest), Kind.FILE, 0o644, layer.descriptor.size, _verified(layer.path, digest))
         for digest, layer in blobs.items()
@@ -116,11 +124,20 @@ def write(
     for piece in tar.archive(members, epoch):
         found.update(piece)
         size += out.write(piece)
-    return Written(size, found.hexdigest(), top.digest)
+    digests = tuple(manifest.digest for manifest in manifests)
+    return Written(size, found.hexdigest(), digests, index.digest if index else None)
 
 
-def _describe(media_type: str, data: bytes) -> Descriptor:
-    return Descriptor(media_type, Digest(f"sha256:{hashlib.sha256(data).hexdigest()}"), len(data))
+def _manifest(image: Image, config: dict[str, Any]) -> bytes:
+    return document(
+        {
+            "schemaVersion": 2,
+            "mediaType": _MANIFEST,
+            "config": config,
+            "layers": [_descriptor(layer.descriptor) for layer in image.layers],
+            "annotations": dict(image.annotations),
+        }
+    )
 
 
 def _descriptor(of: Descriptor) -> dict[str, Any]:

@@ -59,15 +59,8 @@ def base_config(layers: Sequence[Layer], **more: Any) -> dict[str, Any]:
 def write(layers: Sequence[Layer], name: str = "group/Name:1.0") -> tuple[bytes, archive.Written]:
     out = io.BytesIO()
     config = configuration.render(base_config(layers[:1]), layers[1:], SETTINGS, EPOCH)
-    written = archive.write(
-        out,
-        config,
-        layers,
-        platform=platforms.get("linux-64"),
-        reference=parse_reference(name.lower()),
-        annotations={"org.opencontainers.image.title": "x"},
-        epoch=EPOCH,
-    )
+    image = archive.Image(config, layers, platforms.get("linux-64"), {"org.opencontainers.image.title": "x"})
+    written = archive.write(out, [image], reference=parse_reference(name.lower()), epoch=EPOCH)
     return out.getvalue(), written
 
 
@@ -101,7 +94,7 @@ def test_it_is_an_image_layout(layers: list[Layer]) -> None:
     [top] = index["manifests"]
     assert top["mediaType"] == "application/vnd.oci.image.manifest.v1+json"
     assert top["platform"] == {"architecture": "amd64", "os": "linux"}
-    assert top["digest"] == str(written.manifest)
+    assert ([top["digest"]], None) == ([str(digest) for digest in written.manifests], written.index)
     assert top["annotations"] == {
         "org.opencontainers.image.ref.name": "1.0",
         "io.containerd.image.name": "docker.io/group/name:1.0",
@@ -122,6 +115,34 @@ def test_it_is_an_image_layout(layers: list[Layer]) -> None:
         assert tar.getnames() == ["opt", "opt/a"]
     referenced = {manifest["config"]["digest"], top["digest"], *(d["digest"] for d in manifest["layers"])}
     assert len(files) == 5 + len(referenced), "nothing else is in it"
+
+
+def test_several_platforms_are_behind_one_index(layers: list[Layer], tmp_path: Path) -> None:
+    other = made(tmp_path, "other", file("a", b"b"))
+    images = [
+        archive.Image(configuration.render(base, [], SETTINGS, EPOCH), stack, platforms.get(subdir), {})
+        for subdir, base, stack in (
+            ("linux-64", base_config(layers), layers),
+            ("linux-aarch64", base_config([layers[0], other], architecture="arm64"), [layers[0], other]),
+        )
+    ]
+    out = io.BytesIO()
+    written = archive.write(out, images, reference=parse_reference("a:1"), epoch=EPOCH)
+    files = opened(out.getvalue())
+    [top] = json.loads(files["index.json"])["manifests"]
+    assert top["mediaType"] == "application/vnd.oci.image.index.v1+json"
+    assert top["digest"] == str(written.index)
+    assert top["annotations"]["org.opencontainers.image.ref.name"] == "1"
+    listed = json.loads(blob(files, top))["manifests"]
+    assert [found["digest"] for found in listed] == [str(digest) for digest in written.manifests]
+    assert [found["platform"]["architecture"] for found in listed] == ["amd64", "arm64"]
+    for found, image in zip(listed, images, strict=True):
+        manifest = json.loads(blob(files, found))
+        assert blob(files, manifest["config"]) == image.config
+        assert [d["digest"] for d in manifest["layers"]] == [str(x.descriptor.digest) for x in image.layers]
+        assert all(blob(files, descriptor) for descriptor in manifest["layers"])
+    [docker] = json.loads(files["manifest.json"])
+    assert files[docker["Config"]] == images[0].config
 
 
 def test_docker_s_manifest_names_the_same_blobs(layers: list[Layer]) -> None:
