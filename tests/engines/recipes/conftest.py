@@ -31,7 +31,39 @@ FAMILIES = {"any-base": "library/ubuntu:20.04", "miniforge3": "condaforge/minifo
 CONTENTS = {
     "conda": "[python, pyyaml, six, activate_demo, postlink_demo]",
     "conda-pip": "[python, pip, pyyaml, activate_demo, {pip: [click, markupsafe, tabulate]}]",
-    "pip": "[python, {pip: [click, python-dateutil]}]",
+    "pip": "[python, {pip: [click, python-dateutil, ./own]}]",
+}
+# A package that no index has, with a build backend of its own: nothing is fetched to build it.
+OWN = {
+    "pyproject.toml": """\
+[build-system]
+requires = []
+build-backend = "backend"
+backend-path = ["."]
+[project]
+name = "own"
+version = "1.0"
+""",
+    "backend.py": """\
+import base64, hashlib, pathlib, zipfile
+
+def digest(text):
+    return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=")
+
+def build_wheel(folder, config_settings=None, metadata_directory=None):
+    about = "own-1.0.dist-info"
+    files = {
+        "own.py": "",
+        f"{about}/METADATA": "Metadata-Version: 2.1\\nName: own\\nVersion: 1.0\\nRequires-Dist: six\\n",
+        f"{about}/WHEEL": "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n",
+    }
+    record = "".join(f"{name},sha256={digest(text)},{len(text)}\\n" for name, text in files.items())
+    files[f"{about}/RECORD"] = f"{record}{about}/RECORD,,\\n"
+    with zipfile.ZipFile(pathlib.Path(folder, "own-1.0-py3-none-any.whl"), "w") as wheel:
+        for name, text in files.items():
+            wheel.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), text)
+    return "own-1.0-py3-none-any.whl"
+""",
 }
 # Every character that means something to a shell, to Docker or to Apptainer.
 HOSTILE = {
@@ -127,6 +159,9 @@ def project(
         if name not in made:
             folder = work / name
             folder.mkdir()
+            (folder / "own").mkdir()
+            for filename, text in OWN.items():
+                (folder / "own" / filename).write_text(text)
             variables = "".join(f"  {key}: {_yaml(value)}\n" for key, value in HOSTILE.items())
             (folder / "environment.yml").write_text(
                 f"name: {name}\nchannels: ['{channel.url}']\ndependencies: {CONTENTS[content]}\n"
