@@ -105,7 +105,7 @@ class _Pass:
                 yield from self._pyc(_File(entry, b"".join(entry.chunks)), source)
             elif entry.kind is Kind.FILE and entry.path.endswith(".py"):
                 found = _File(entry, b"".join(entry.chunks))
-                yield replace(entry, chunks=(found.data,))
+                yield entry.with_content((found.data,), entry.mtime)
                 yield from self._source(found)
             else:
                 yield entry

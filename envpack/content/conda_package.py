@@ -269,19 +269,18 @@ class _Linking:
         """Pass an entry on with the image's date, and note in the record what became of its content."""
         is_pyc = entry.path.endswith(".pyc")
         known = self.linked.get(entry.path)
-        entry = replace(entry, mtime=None)
         if entry.kind is Kind.SYMLINK:
-            yield entry
+            yield entry.with_content((), None)
             digest = hashlib.sha256(encode_path(entry.target)).hexdigest()
         elif entry.kind is Kind.FILE and (is_pyc or entry.path in self.changed):
             hashed = _Hashed(entry.chunks)
-            yield replace(entry, chunks=hashed)
+            yield entry.with_content(hashed, None)
             digest = hashed.hexdigest()
         elif entry.kind is Kind.HARDLINK and entry.path in self.changed:
             yield entry
             digest = self.linked[entry.target].in_prefix or ""
         else:
-            yield entry
+            yield entry.with_content(entry.chunks, None)
             return
         if known is None:
             known = LinkedPath(entry.path.removeprefix(f"{self.root}/"), "pyc_file", entry.size, None)

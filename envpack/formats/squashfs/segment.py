@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -72,16 +72,16 @@ class _Blocks:
         self._out = out
         self._compress = compress
         self._pool = pool
-        self._pending: deque[tuple[_Run, Future[tuple[bytes, int]] | None]] = deque()
+        self._pending: deque[tuple[_Run, bytes, Future[tuple[bytes, int]] | None]] = deque()
 
     def put(self, run: _Run, data: bytes) -> None:
         """Queue one block of ``run``."""
-        self._pending.append((run, self._pool.submit(self._pack, data)))
+        self._pending.append((run, data, self._pool.submit(self._pack, data)))
         self._write(_WINDOW)
 
     def put_hole(self, run: _Run) -> None:
         """Queue a block of zeros, which takes no space."""
-        self._pending.append((run, None))
+        self._pending.append((run, b"", None))
 
     def finish(self) -> None:
         """Write what is queued."""
@@ -89,7 +89,7 @@ class _Blocks:
 
     def abandon(self) -> None:
         """Forget what is queued."""
-        for _, future in self._pending:
+        for _, _, future in self._pending:
             if future is not None:
                 future.cancel()
 
@@ -101,8 +101,13 @@ class _Blocks:
 
     def _write(self, allowed: int) -> None:
         while len(self._pending) > allowed:
-            run, future = self._pending.popleft()
-            packed, word = future.result() if future is not None else (b"", 0)
+            run, data, future = self._pending.popleft()
+            if future is None:
+                packed, word = b"", 0
+            elif future.cancel():  # not begun: whoever would wait here does it
+                packed, word = self._pack(data)
+            else:
+                packed, word = future.result()
             if not run.words:
                 run.start = self.size
             run.words.append(word)
@@ -249,27 +254,30 @@ class _SegmentWriter:
         unpack fewer blocks, and like compresses well beside like.
         """
         self._tails.sort(key=itemgetter(0))
-        block = bytearray()
+        block: list[bytes] = []
+        size = 0
         for _, stored, tail in self._tails:
-            if len(block) + len(tail) > self._options.block_size:
+            if size + len(tail) > self._options.block_size:
                 self._put_fragment(block)
-                block = bytearray()
-            stored.fragment, stored.offset = len(self._fragments), len(block)
-            block += tail
+                block, size = [], 0
+            stored.fragment, stored.offset = len(self._fragments), size
+            block.append(tail)
+            size += len(tail)
         if block:
             self._put_fragment(block)
         self._tails.clear()
         self._tails_size = 0
 
-    def _put_fragment(self, block: bytearray) -> None:
+    def _put_fragment(self, tails: Sequence[bytes]) -> None:
         run = _Run()
         self._fragments.append(run)
-        self.blocks.put(run, bytes(block))
+        self.blocks.put(run, b"".join(tails))
 
     def _split(self, entry: Entry) -> Iterator[bytes]:
         """A large file's content in pieces of the block size."""
         block_size = self._options.block_size
-        held = bytearray()
+        held: list[memoryview] = []
+        room = block_size
         seen = 0
         for chunk in entry.chunks:
             seen += len(chunk)
@@ -277,15 +285,16 @@ class _SegmentWriter:
                 break
             view = memoryview(chunk)
             while view:
-                room = block_size - len(held)
-                held += view[:room]
+                held.append(view[:room])
                 view = view[room:]
-                if len(held) == block_size:
-                    yield bytes(held)
+                room -= len(held[-1])
+                if not room:
+                    yield b"".join(held)
                     held.clear()
+                    room = block_size
         _check_size(entry, seen)
         if held:
-            yield bytes(held)
+            yield b"".join(held)
 
 
 def _whole(entry: Entry) -> bytes:
@@ -312,7 +321,8 @@ def _check(entry: Entry) -> None:
     if not is_safe_path(entry.path):
         raise IntegrityError(f"the path {entry.path!r} is not relative and normalised")
     reason = None
-    if any(len(encode_path(part)) > layout.NAME_MAX for part in entry.path.split("/")):
+    path = encode_path(entry.path)
+    if len(path) > layout.NAME_MAX and any(len(part) > layout.NAME_MAX for part in path.split(b"/")):
         reason = "a name in its path is longer than 255 bytes"
     elif not 0 <= entry.mode <= 0o7777:
         reason = f"its mode is {entry.mode:o}"
