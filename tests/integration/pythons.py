@@ -61,7 +61,14 @@ def _requirements() -> list[str]:
 
 def _make(path: Path, folder: Path, wanted: list[str]) -> None:
     subprocess.run([path, "-m", "venv", folder], check=True)
-    pip: list[str | Path] = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip: list[str | Path] = [
+        folder / "bin" / "python",
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+    ]
     done = subprocess.run([*pip, *wanted], capture_output=True, text=True, check=False)
     if done.returncode:
         raise store.StandInError(f"no packages for {path}: {done.stderr[-2000:]}")
