@@ -31,7 +31,9 @@ def find(line: str, folder: Path) -> LocalPackage | str | None:
 
     ``None`` where it names nothing that is on this machine.
     """
-    line = line.strip().strip("\"'")
+    line = line.strip()
+    if line[:1] in ("'", '"') and line[-1:] == line[:1]:
+        line = line[1:-1]
     if len(line) > _MAX or "\0" in line:
         return None
     target, marker = line, None
