@@ -82,6 +82,11 @@ def _labels(_context: click.Context, _option: click.Parameter, given: Sequence[s
     return dict(text.split("=", 1) for text in given)
 
 
+def _platforms(_context: click.Context, _option: click.Parameter, given: Sequence[str]) -> tuple[str, ...]:
+    """``--platform A,B`` and ``--platform A --platform B``, each once."""
+    return tuple(dict.fromkeys(name for text in given for name in text.split(",")))
+
+
 @click.group(
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -219,7 +224,15 @@ def lock(
 
 @envpack.command()
 @click.argument("name", required=False)
-@click.option("--platform", help="Conda platform of the image. Default: the lock's, or this machine's.")
+@click.option(
+    "--platform",
+    "platforms",
+    multiple=True,
+    callback=_platforms,
+    metavar="PLATFORM[,PLATFORM...]",
+    help="Conda platform of the image; several give one oci archive with an index, or a file each. "
+    "Default: the lock's, or this machine's.",
+)
 @click.option(
     "--engine",
     type=click.Choice(["native", "docker", "apptainer"]),
@@ -263,7 +276,13 @@ def lock(
 )
 @_reporting
 def build(
-    name: str | None, format: str | None, sandbox: bool, as_json: bool, quiet: bool, **options: Any
+    name: str | None,
+    platforms: Sequence[str],
+    format: str | None,
+    sandbox: bool,
+    as_json: bool,
+    quiet: bool,
+    **options: Any,
 ) -> None:
     """Build the image of a lock: images/NAME.sif, and its recipes in recipes/NAME.
 
@@ -276,10 +295,20 @@ def build(
     options["format"] = "sandbox" if sandbox else format
     if not sandbox and options["output"] is not None and options["output"].is_dir():
         raise click.BadParameter(f"{options['output']} is a folder.", param_hint="--output")
-    settings, epoch = config.load(), _source_date_epoch()
+    options |= {"directory": Path(), "config": config.load(), "epoch": _source_date_epoch()}
+    if len(platforms) > 1:
+        _report(
+            lambda progress, ledger: pipeline.build_platforms(
+                name, platforms=platforms, progress=progress, ledger=ledger, **options
+            ),
+            show.built_platforms,
+            as_json=as_json,
+            quiet=quiet,
+        )
+        return
     _report(
         lambda progress, ledger: pipeline.build(
-            name, directory=Path(), config=settings, epoch=epoch, progress=progress, ledger=ledger, **options
+            name, platform=next(iter(platforms), None), progress=progress, ledger=ledger, **options
         ),
         show.built,
         as_json=as_json,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -14,7 +15,7 @@ from envpack.ledger import Action, Finding
 
 if TYPE_CHECKING:
     from envpack.engines import Image
-    from envpack.pipeline import Built, Checked, Locked, Written
+    from envpack.pipeline import Built, BuiltPlatforms, Checked, Locked, Written
 
 _COLOURS = {Action.NEEDS_YOU: "red", Action.DROPPED: "yellow", Action.GUESSED: "yellow"}
 
@@ -119,6 +120,24 @@ def built(result: Built) -> None:
         click.echo(f"run python in it: docker run --rm -it {image.reference.familiar}")
     else:
         click.echo(f"load it as {image.reference.familiar}: docker load -i {image.path}")
+
+
+def built_platforms(result: BuiltPlatforms) -> None:
+    """The summary of ``envpack build`` for several platforms."""
+    for each in result.builds:
+        image = each.image
+        click.echo(f"{each.platform}")
+        if result.index is None:
+            click.echo(f"  {_image_line(image)}\n  sha256 {image.sha256}")
+        else:
+            click.echo(f"  manifest {image.manifest}")
+    first = result.builds[0]
+    if result.index is not None:
+        click.echo(_image_line(replace(first.image, contents=None)))
+        click.echo(f"sha256 {first.image.sha256}\nindex {result.index}")
+        name = first.image.reference
+        click.echo(f"push it whole: skopeo copy --all oci-archive:{first.image.path} docker://{name}")
+    click.echo(f"recipes for Docker and Apptainer, of {first.platform}, in {first.recipes[0].parent}")
 
 
 def _image_line(image: Image) -> str:

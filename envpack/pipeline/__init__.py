@@ -9,6 +9,7 @@ The functions read clocks and settings, so that nothing below has to; they print
 """
 
 from envpack.pipeline.build import Built, build
+from envpack.pipeline.build_platforms import BuiltPlatforms, build_platforms
 from envpack.pipeline.lock import Checked, Locked, LockedPlatform, RequestedPackage, check, lock
 from envpack.pipeline.project import image_path, lock_path, recipe_folder
 from envpack.pipeline.recipe import Written, recipe
@@ -16,12 +17,14 @@ from envpack.run import parse_bind, run
 
 __all__ = [
     "Built",
+    "BuiltPlatforms",
     "Checked",
     "Locked",
     "LockedPlatform",
     "RequestedPackage",
     "Written",
     "build",
+    "build_platforms",
     "check",
     "image_path",
     "lock",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from envpack import atomic, lockfile
 from envpack.cache import Cache
@@ -21,6 +21,9 @@ from envpack.pipeline.settings import check_settings
 from envpack.pipeline.target import Compression, EngineName, Format, Target, target
 from envpack.progress import Progress, Quiet
 from envpack.recipe import Recipe
+
+if TYPE_CHECKING:
+    from envpack.engines.native.oci_image import OciIndex
 
 LinkScripts = Literal["refuse", "skip", "run"]
 
@@ -78,6 +81,7 @@ def build(
     epoch: int | None = None,
     progress: Progress | None = None,
     ledger: Ledger | None = None,
+    into: OciIndex | None = None,
 ) -> Built:
     """Build the image of a lock, and write its recipes, which are what Docker and Apptainer build from.
 
@@ -86,6 +90,7 @@ def build(
     ``compression``, ``level`` and ``output`` are explained at :func:`envpack.pipeline.target.target`;
     ``push`` sends Docker's image to its registry. Packages' link scripts, which the native engine refuses
     else, are run in a namespace of their own with ``link_scripts`` and left out with ``skip_link_scripts``.
+    ``into`` collects OCI images of several platforms, see :func:`envpack.pipeline.build_platforms`.
 
     Raises :class:`LockError` when the lock is absent, not of ``envpack lock``, or not what the project says
     by now; :class:`EngineError` for what the engine cannot do, or did not; :class:`NetworkError`,
@@ -102,7 +107,7 @@ def build(
     recipe = recipe_of(lock, path, platform, epoch, config, labels)
     if format == "sqfs" and labels:
         raise UsageError("a squashfs file has no labels", hint="Leave --label out, or build another format.")
-    several = recipe.platform.subdir if len(lock.platforms) > 1 else None
+    several = recipe.platform.subdir if len(lock.platforms) > 1 and into is None else None
     wanted = target(
         recipe.name, several, directory=directory, engine=engine, format=format, tag=tag, push=push,
         compression=compression, level=level, output=output,
@@ -113,7 +118,7 @@ def build(
     atomic.check(folder / "Dockerfile")
     check_settings(directory, recipe, ledger)
     if engine == "native":
-        image = _native(wanted, lock, recipe, directory, config, scripts, progress, ledger)
+        image = _native(wanted, lock, recipe, directory, config, scripts, progress, ledger, into)
         files = write_files(folder, image.recipe, lock, directory)
     else:
         files = write_files(folder, recipe, lock, directory)
@@ -130,16 +135,20 @@ def _native(
     link_scripts: LinkScripts,
     progress: Progress,
     ledger: Ledger,
+    into: OciIndex | None,
 ) -> Image:
     from envpack.bases.registry import Registry
     from envpack.download import Downloader
     from envpack.engines.native import NativeEngine
-    from envpack.engines.native.oci_image import OciImage
+    from envpack.engines.native.oci_image import OciImage, OciIndex
 
-    writer = wanted.writer()
+    writer = wanted.writer() if into is None else into
     if lock.pins is not None:
         # Layers of an archive are compressed anew.
-        compression = writer.compression.name if isinstance(writer, OciImage) else writer.options.compression
+        if isinstance(writer, (OciImage, OciIndex)):
+            compression = writer.compression.name
+        else:
+            compression = writer.options.compression
         tools.check(lock.pins.tools, compression, ledger)
     cache = Cache(config.cache)
     cache.prepare()

@@ -72,7 +72,7 @@ class OciIndex:
     """
 
     def __init__(self, compression: Compression, reference: Reference) -> None:
-        self._compression, self._reference = compression, reference
+        self.compression, self._reference = compression, reference
         self._made: list[tuple[archive.Image, Image]] = []
 
     @property
@@ -87,7 +87,7 @@ class OciIndex:
 
     def write(self, linked: Linked, workspace: Workspace, output: Path, ledger: Ledger) -> Image:
         """Take one platform's image; size, hash and manifest are known at the end."""
-        made, contents = _layered(linked, workspace, self._compression, ledger)
+        made, contents = _layered(linked, workspace, self.compression, ledger)
         image = Image(linked.recipe, output, None, None, contents, self._reference)
         self._made.append((made, image))
         return image
