@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -95,7 +96,8 @@ def play(
             command = contestant.prepare(number)
             before = sum(map(count, contestant.kept))
             cost = measure(command, folder)
-        except (CommandFailed, OSError) as error:
+        # Programs of the tests' fixtures, which fail by assertions, are among what prepares.
+        except (CommandFailed, OSError, AssertionError, subprocess.SubprocessError) as error:
             failed[contestant.key] = Absent(contestant.title, f"it failed: {error}")
             say(f"{contestant.title}: {error}")
             continue

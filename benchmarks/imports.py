@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from benchmarks.contest import Absent
 from benchmarks.measure import CommandFailed, call
 from envpack.run.image_file import open_image
 
@@ -61,22 +62,30 @@ def missing(way: Way) -> str | None:
 
 def measure_imports(
     places: Sequence[Place], rounds: int, folder: Path, say: Callable[[str], None]
-) -> list[ImportRow]:
-    """Import in turn; in every other round from the last place to the first."""
+) -> tuple[list[ImportRow], list[Absent]]:
+    """Import in turn, every other round from the last place to the first; gives the rows, and who failed."""
     rows = {place.key: ImportRow(place.key, place.title) for place in places}
+    failed: dict[str, Absent] = {}
     empty = folder / "mount"
     empty.mkdir(exist_ok=True)
     for number in range(rounds):
         for place in places if number % 2 == 0 else reversed(places):
+            if place.key in failed:
+                continue
             _forget(place.path)
-            with _mounted(place, empty) as root:
-                # What the measurement itself needs is read again first.
-                _enter('mount -t tmpfs none "$1" && exec chroot / true', empty.parent / "made", "")
-                cold, warm = (_enter(ENTER, root, PROGRAM) for _ in range(2))
+            try:
+                with _mounted(place, empty) as root:
+                    # What the measurement itself needs is read again first.
+                    _enter('mount -t tmpfs none "$1" && exec chroot / true', empty.parent / "made", "")
+                    cold, warm = (_enter(ENTER, root, PROGRAM) for _ in range(2))
+            except CommandFailed as error:
+                failed[place.key] = Absent(f"import from {place.title}", f"it failed: {error}")
+                say(f"import from {place.title}: {error}")
+                continue
             rows[place.key].cold.append(cold)
             rows[place.key].warm.append(warm)
             say(f"{number + 1}/{rounds} import from {place.title}: {cold:.2f} s cold, {warm:.2f} s warm")
-    return list(rows.values())
+    return [row for key, row in rows.items() if key not in failed], list(failed.values())
 
 
 def _enter(script: str, root: Path, program: str) -> float:

@@ -227,7 +227,10 @@ def _docker(scene: Scene, docker: engine.Docker | Absent) -> Iterator[Contestant
     context = scene.tree / "opt"
     dockerfile = scene.folder / "Dockerfile"
     dockerfile.write_text(f"FROM {scene.base}\nCOPY env /opt/env\n")
-    docker("pull", scene.base)
+    pulled = docker("pull", scene.base, check=False)
+    if pulled.returncode != 0:
+        yield Absent("docker build", f"it failed: {pulled.stderr}")
+        return
     socket = Path(docker.host.removeprefix("unix://"))
     pid = int(socket.with_name("pid").read_text()) if os.geteuid() == 0 else None
     beside = "" if pid else "what the daemon used is not in it"

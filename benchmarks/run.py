@@ -79,11 +79,13 @@ def run(rounds: int, quick: bool, only: list[str] | None) -> Results:
         chosen = list(_chosen(entries, quick, only))
         rows, absent = play([c for c in chosen if isinstance(c, Contestant)], rounds, made.folder, say)
         absent += [c for c in chosen if isinstance(c, Absent)]
-        imported = []
+        imported: list[imports.ImportRow] = []
         if not only or "import" in only:
             places, missing = _places(made)
             absent += missing
-            imported = imports.measure_imports(places, rounds if quick else IMPORT_ROUNDS, made.folder, say)
+            times = rounds if quick else IMPORT_ROUNDS
+            imported, failed = imports.measure_imports(places, times, made.folder, say)
+            absent += failed
         cache = ours.inodes(made, "sif-cold") if made.cache("sif-cold").exists() else {}
         contents: dict[int, tuple[int, int]] = {}
         if more:

@@ -94,7 +94,7 @@ class Scene:
     def without_segments(self, name: str) -> None:
         """Leave in a cache what was downloaded alone."""
         for path in self.cache(name).iterdir():
-            if path.name not in ("archives", "blobs"):
+            if path.is_dir() and path.name not in ("archives", "blobs"):
                 shutil.rmtree(path)
 
     def with_archives(self, name: str, project: str) -> None:

@@ -65,7 +65,8 @@ def main() -> int:
         rows, failed = play(contestants, rounds, made.folder, say)
         places = [Place("folder", "a folder on the local disk", made.tree, "folder")]
         places += [p for key in rows for p in _places(made, key) if not imports.missing(p.way)]
-        imported = {row.key: row for row in imports.measure_imports(places, import_rounds, made.folder, say)}
+        measured, broken = imports.measure_imports(places, import_rounds, made.folder, say)
+        imported = {row.key: row for row in measured}
         found = [
             Tuning(
                 row.title, key == _key(DEFAULT), row, *(imported.get(f"{key}/{w}") for w in imports.MOUNTED)
@@ -79,7 +80,7 @@ def main() -> int:
     output = (RAW.parent if options.quick else ROOT / "docs") / "tuning.md"
     output.write_text("\n".join([*text, ""]))
     print(output)
-    return 1 if failed else 0
+    return 1 if failed or broken else 0
 
 
 def _key(options: Options) -> str:
