@@ -11,6 +11,7 @@ from typing import BinaryIO
 from envpack import atomic
 from envpack.formats import sif
 from envpack.formats.squashfs.image import Assembled, assemble
+from envpack.formats.squashfs.index import Segment
 from envpack.formats.squashfs.options import Options
 from envpack.recipe import Recipe
 from envpack.recipes import singularity_d
@@ -32,7 +33,7 @@ def write(
     recipe: Recipe,
     deffile: str,
     variables: Mapping[str, str],
-    segments: Sequence[Path],
+    segments: Sequence[Segment],
     options: Options,
 ) -> Written:
     """Write ``segments``, the lowest first, as the partition of ``output``, whole or not at all.

@@ -5,14 +5,12 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from envpack.content.python_layout import PythonLayout
 from envpack.engines.native.imports import requested_modules, top_level_modules
-from envpack.entry import decode_path
 from envpack.errors import IntegrityError
-from envpack.formats.squashfs.index import read_index
+from envpack.formats.squashfs.index import Segment
 from envpack.formats.squashfs.merged import Merged
 from envpack.lockfile import Lockfile
 from envpack.recipe import Recipe
@@ -20,7 +18,7 @@ from envpack.recipe import Recipe
 _LARGEST_RECORD = 16 << 20
 
 
-def modules(lock: Lockfile, recipe: Recipe, root: Path) -> tuple[str, ...]:
+def modules(lock: Lockfile, recipe: Recipe, root: Segment) -> tuple[str, ...]:
     """The modules of what was asked for, sorted; ``root`` is a segment with the image's file system.
 
     Records that cannot be read count for nothing.
@@ -40,9 +38,9 @@ def modules(lock: Lockfile, recipe: Recipe, root: Path) -> tuple[str, ...]:
 class _Records:
     """``conda-meta`` and the ``dist-info`` folders of an image."""
 
-    def __init__(self, root: Path, prefix: str) -> None:
+    def __init__(self, root: Segment, prefix: str) -> None:
         self._prefix, self._merged = prefix, Merged([root])
-        self._paths = [decode_path(path) for path in read_index(root).paths]
+        self._paths = list(root.paths)
         self._conda = dict(self._packages())
 
     def site_packages(self) -> str | None:

@@ -30,6 +30,7 @@ from envpack.engines.native.order import link_order
 from envpack.engines.native.segments import Segments
 from envpack.errors import EngineError, Problem
 from envpack.formats.oci.configuration import base_variables
+from envpack.formats.squashfs.index import Segment
 from envpack.ledger import Action, Ledger
 from envpack.lockfile import Lockfile
 from envpack.progress import Progress
@@ -85,7 +86,7 @@ class NativeEngine:
                 recipe = replace(recipe, labels={**recipe.labels, **made.labels})
             modules = _imports(lock, recipe, parts, linker.site_packages)
             variables = _variables(recipe, base)
-            paths = chain(*(part.paths for part in parts), made.paths if made else ())
+            paths = chain(*(part.segment.paths for part in parts), made.paths if made else ())
             below = [] if base is None else [base.segment]
             above = [] if made is None else [made.segment]
             laid = [*below, *(part.segment for part in parts), *above]
@@ -110,7 +111,7 @@ class NativeEngine:
         scripts = [
             LinkScript(part.package, path)
             for part in gathered.parts
-            for path in linker.link_scripts(part.package, part.paths)
+            for path in linker.link_scripts(part.package, part.segment.paths)
         ]
         if self._link_scripts != "run":
             self._not_run(scripts, ledger)
@@ -145,13 +146,13 @@ class NativeEngine:
         )  # fmt: skip
         return running.made(ledger)
 
-    def _files(self, segments: Segments, recipe: Recipe) -> tuple[Path, ...]:
+    def _files(self, segments: Segments, recipe: Recipe) -> tuple[Segment, ...]:
         """What the project adds, each as one segment."""
         found = []
         for copied in recipe.settings.files:
             key = ("project", copied.destination, str(copied.digest))
             entries = partial(project_files.entries, self._project, copied)
-            found.append(segments.get(key, entries)[0])
+            found.append(Segment.open(segments.get(key, entries)))
         return tuple(found)
 
     def _not_run(self, scripts: Sequence[LinkScript], ledger: Ledger) -> None:
@@ -205,5 +206,5 @@ def _imports(
         return ()
     tokens = {f"{part.package.manager}:{part.package.name}": part for part in parts}
     packages = {token: part.package for token, part in tokens.items()}
-    modules = {token: top_level_modules(part.paths, site_packages) for token, part in tokens.items()}
+    modules = {token: top_level_modules(part.segment.paths, site_packages) for token, part in tokens.items()}
     return requested_modules(lock.pins.platforms[recipe.platform.subdir].requested, packages, modules)

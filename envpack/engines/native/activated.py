@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from envpack.content import activation_scripts
 from envpack.content.shell_syntax import UnsupportedError
 from envpack.entry import Kind, is_safe_path
+from envpack.formats.squashfs.index import Segment
 from envpack.formats.squashfs.merged import Merged
 from envpack.ledger import Action, Ledger
 from envpack.recipe import Recipe
@@ -41,7 +41,7 @@ class Activated:
 def evaluated(
     recipe: Recipe,
     paths: Iterable[str],
-    segments: Sequence[Path],
+    segments: Sequence[Segment],
     environment: Mapping[str, str],
 ) -> Activated:
     """Go through the scripts among ``paths`` in the order in which conda sources them.

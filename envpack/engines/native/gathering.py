@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 
 from envpack.bases.manifest import Manifest
@@ -16,8 +17,8 @@ from envpack.engines.native.arrivals import Arrivals
 from envpack.engines.native.linked import Base, Part
 from envpack.engines.native.linking import Linker
 from envpack.engines.native.segments import Segments
-from envpack.entry import decode_path
 from envpack.errors import BaseImageError
+from envpack.formats.squashfs.index import Segment
 from envpack.lockfile import LockedPackage
 from envpack.progress import Progress
 from envpack.recipe import Recipe
@@ -62,51 +63,55 @@ class Gathering:
         archives = {p: self.cache.archive(p.sha256, p.filename) for p in packages}
         self.cache.use(*archives.values())
         carried_wheels.take(self.project, archives, archives.values())
-        linkers = min(self.workers, _MOST_LINKERS)
+        import os
+
+        linkers = int(os.environ.get("LK", min(self.workers, _MOST_LINKERS)))
         with (
             self.progress.step("Linking packages", len(packages)) as task,
             Linker(segments, folder, packages, archives, recipe, self.workers) as linker,
             Arrivals(linkers, segments.stop) as arrivals,
         ):
 
-            def link(package: LockedPackage) -> Part:
-                path, index = linker.link(package)
+            def link(package: LockedPackage) -> Path:
+                path = linker.link(package)
                 task.advance()
-                return Part(package, path, tuple(decode_path(p) for p in index.paths))
+                return path
 
             base = None
+            paths = tuple(layer.path for layer in layers)
             if manifest is not None:
-                paths = [layer.path for layer in layers]
                 base = arrivals.when(paths, partial(self._base, segments, manifest, paths))
             needed = linker.interpreter
             links = [
                 arrivals.when({path, *needed}, partial(link, package)) for package, path in archives.items()
             ]
             wanted = {d.path: d for d in layers}
-            for package, path in sorted(archives.items(), key=lambda item: _urgency(item[1], needed)):
+            for package, path in _in_order(archives, needed):
                 if package.path is None:
                     wanted[path] = Download(package.url, path, package.sha256)
                 else:
                     arrivals.arrived(path)
             title = f"Downloading {len(archives)} packages"
             self.downloader.fetch_all(list(wanted.values()), title=title, on_file=arrivals.arrived)
-            return Gathered(
-                None if base is None else base.result(),
-                tuple(part.result() for part in links),
-                archives,
-                linker,
-            )
+            linked = [link.result() for link in links]
+            ground = None if base is None else base.result()
+        # Indexes take memory that linking needs: they are read when that is done.
+        parts = (Part(p, Segment.open(path)) for p, path in zip(packages, linked, strict=True))
+        below = None
+        if manifest is not None and ground is not None:
+            below = Base(manifest, paths, Segment.open(ground))
+        return Gathered(below, tuple(parts), archives, linker)
 
     def base(self, recipe: Recipe, segments: Segments) -> Base:
         """The base image alone."""
         manifest = self._manifest(recipe)
-        return self._base(segments, manifest, self.registry.pull(manifest))
+        layers = self.registry.pull(manifest)
+        return Base(manifest, layers, Segment.open(self._base(segments, manifest, layers)))
 
-    def _base(self, segments: Segments, manifest: Manifest, layers: Sequence[Path]) -> Base:
-        """The base image with its file system as one segment."""
+    def _base(self, segments: Segments, manifest: Manifest, layers: Sequence[Path]) -> Path:
+        """The base image's file system as one segment."""
         with self.progress.step(f"Base image {manifest.reference.short}"):
-            path, _ = segments.get(("base", str(manifest.digest)), lambda: rootfs.entries(layers))
-        return Base(manifest, tuple(layers), path)
+            return segments.get(("base", str(manifest.digest)), lambda: rootfs.entries(layers))
 
     def _manifest(self, recipe: Recipe) -> Manifest:
         pinned = replace(recipe.base.reference, digest=recipe.base.digest)
@@ -119,6 +124,18 @@ class Gathering:
         return manifest
 
 
-def _urgency(path: Path, needed: Sequence[Path]) -> tuple[bool, int]:
-    """Python comes first, as all wait for it; then large archives, so that none is left alone at the end."""
-    return path not in needed, -path.stat().st_size if path.exists() else 0
+def _in_order(
+    archives: Mapping[LockedPackage, Path], needed: Collection[Path]
+) -> Iterator[tuple[LockedPackage, Path]]:
+    """Python first, as all wait for it; then from large to small, so that none is left alone at the end.
+
+    Packages for all platforms take turns with the others: the former have sources to be compiled by other
+    processes, the latter mostly libraries to be compressed by this one.
+    """
+    yield from (item for item in archives.items() if item[1] in needed)
+    rest = [item for item in archives.items() if item[1] not in needed]
+    rest.sort(key=lambda item: -item[1].stat().st_size if item[1].exists() else 0)
+    portable = [item for item in rest if "/noarch/" in item[0].url or item[0].manager == "pip"]
+    others = [item for item in rest if item not in portable]
+    for pair in zip_longest(others, portable):
+        yield from (item for item in pair if item is not None)

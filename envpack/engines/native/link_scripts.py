@@ -16,10 +16,10 @@ from pathlib import Path
 from envpack.content.bytecode import source_of
 from envpack.content.conda_archive import CondaArchive
 from envpack.engines.native.segments import Segments
-from envpack.entry import WHITEOUT, Entry, Kind, decode_path, file, whiteout
+from envpack.entry import WHITEOUT, Entry, Kind, file, whiteout
 from envpack.errors import EngineError, Problem
 from envpack.formats.squashfs.image import assemble
-from envpack.formats.squashfs.index import read_index
+from envpack.formats.squashfs.index import Segment
 from envpack.formats.squashfs.merged import Merged
 from envpack.formats.squashfs.options import Options
 from envpack.formats.squashfs.reader import Squashfs
@@ -75,7 +75,7 @@ class LinkScript:
 class Made:
     """What link scripts made: a segment, the paths that are there afterwards, and labels of the image."""
 
-    segment: Path
+    segment: Segment
     paths: tuple[str, ...]
     labels: Mapping[str, str]
 
@@ -97,7 +97,7 @@ class LinkScripts:
     """
 
     scripts: Sequence[LinkScript]
-    below: Sequence[Path]
+    below: Sequence[Segment]
     archives: Mapping[LockedPackage, Path]
     recipe: Recipe
     segments: Segments
@@ -122,15 +122,15 @@ class LinkScripts:
             )
         key = (
             str(_VERSION), recipe.prefix, recipe.name, str(recipe.epoch),
-            *(path.name for path in self.below),
+            *(segment.path.name for segment in self.below),
             *(script.path for script in self.scripts),
         )  # fmt: skip
-        segment, index = self.segments.get(("link scripts", *key), self._entries)
-        said_in, _ = self.segments.get(("what link scripts said", *key), self._said)
-        text = Merged([said_in]).read(_SAID, 1 << 30)
+        segment = Segment.open(self.segments.get(("link scripts", *key), self._entries))
+        said_in = self.segments.get(("what link scripts said", *key), self._said)
+        text = Merged([Segment.open(said_in)]).read(_SAID, 1 << 30)
         assert text is not None
         self._report(_Said(**json.loads(text)), ledger)
-        present = [e.path for e in index.entries() if e.xattrs != WHITEOUT]
+        present = [e.path for e in segment.index.entries() if e.xattrs != WHITEOUT]
         owners = dict.fromkeys(script.owner.replace(" ", "=") for script in self.scripts)
         return Made(segment, tuple(present), {_LABEL: " ".join(owners)})
 
@@ -143,8 +143,8 @@ class LinkScripts:
         return [file(_SAID, json.dumps(asdict(said)).encode())]
 
     def _paths(self) -> Iterator[str]:
-        for path in self.below:
-            yield from map(decode_path, read_index(path).paths)
+        for segment in self.below:
+            yield from segment.paths
 
     def _report(self, said: _Said, ledger: Ledger) -> None:
         for script, message in zip(self.scripts, said.messages, strict=True):

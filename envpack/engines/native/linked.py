@@ -16,6 +16,7 @@ from envpack.engines.native.activated import Activated
 from envpack.engines.native.link_scripts import OWNER
 from envpack.engines.native.segments import Segments
 from envpack.entry import Entry, file
+from envpack.formats.squashfs.index import Segment
 from envpack.formats.squashfs.options import Options
 from envpack.formats.squashfs.tree import Overwritten
 from envpack.ledger import Action, Ledger
@@ -27,11 +28,10 @@ from envpack.recipes import activation
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One package's segment and the paths it holds."""
+    """One package's segment."""
 
     package: LockedPackage
-    segment: Path
-    paths: tuple[str, ...]
+    segment: Segment
 
     @property
     def owner(self) -> str:
@@ -45,7 +45,7 @@ class Base:
 
     manifest: Manifest
     layers: tuple[Path, ...]
-    segment: Path
+    segment: Segment
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +62,13 @@ class Linked:
     deffile: str
     base: Base | None
     parts: tuple[Part, ...]
-    files: tuple[Path, ...]
+    files: tuple[Segment, ...]
     variables: Mapping[str, str]
     activated: Activated
-    made: Path | None = None
+    made: Segment | None = None
 
     @property
-    def laid(self) -> list[tuple[Path, str]]:
+    def laid(self) -> list[tuple[Segment, str]]:
         """What lies on the base, the lowest first: segments, and what each comes from.
 
         Conda's packages, what their link scripts made, and pip's, which conda knows nothing of.
@@ -78,7 +78,7 @@ class Linked:
         return [*conda, *([] if self.made is None else [(self.made, OWNER)]), *pip]
 
     @property
-    def segments(self) -> tuple[Path, ...]:
+    def segments(self) -> tuple[Segment, ...]:
         """All of them, the lowest first."""
         base = () if self.base is None else (self.base.segment,)
         return (*base, *(segment for segment, _ in self.laid), *self.files)

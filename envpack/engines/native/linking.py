@@ -15,7 +15,6 @@ from envpack.content.python_layout import PythonLayout
 from envpack.engines.native.segments import Segments
 from envpack.entry import Entry
 from envpack.errors import LockError
-from envpack.formats.squashfs.index import Index
 from envpack.lockfile import LockedPackage
 from envpack.recipe import Recipe
 
@@ -92,7 +91,7 @@ class Linker:
         there = set(paths)
         return tuple(p for p in (f"{start}pre-link.sh", f"{start}post-link.sh") if p in there)
 
-    def link(self, package: LockedPackage) -> tuple[Path, Index]:
+    def link(self, package: LockedPackage) -> Path:
         """The segment of one package; raises what reading its archive raises."""
         parts = (
             package.manager,

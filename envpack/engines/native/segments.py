@@ -16,7 +16,7 @@ from envpack.cache import Cache, cannot_write
 from envpack.entry import Entry
 from envpack.errors import IntegrityError
 from envpack.formats.squashfs import segment
-from envpack.formats.squashfs.index import Index, read_index, verify
+from envpack.formats.squashfs.index import Segment, verify
 from envpack.formats.squashfs.options import Options
 
 # Part of every key: raise it when linking the same package gives other entries than before.
@@ -34,7 +34,7 @@ class Segments:
         """Have what other threads are writing end with :class:`CancelledError`."""
         self._stopped.set()
 
-    def get(self, parts: Iterable[str], entries: Callable[[], Iterable[Entry]]) -> tuple[Path, Index]:
+    def get(self, parts: Iterable[str], entries: Callable[[], Iterable[Entry]]) -> Path:
         """The segment made from ``parts`` (whatever it depends on); ``entries`` makes it if need be.
 
         A segment that is found is compared with its checksums, and made anew if it is damaged.
@@ -43,14 +43,18 @@ class Segments:
         path = self._cache.segment(hashlib.sha256(text.encode()).hexdigest())
         if self._cache.use(path):
             try:
-                return path, verify(path)
+                verify(path)
+                return path
             except IntegrityError:
                 path.unlink(missing_ok=True)
-        self._cache.keep(self.write(path.name, entries()), path, durably=False)
-        return path, read_index(path)
+        self._cache.keep(self._write(path.name, entries()), path, durably=False)
+        return path
 
-    def write(self, name: str, entries: Iterable[Entry]) -> Path:
+    def write(self, name: str, entries: Iterable[Entry]) -> Segment:
         """A segment of this build alone, in its own folder. Raises :class:`OutputError`."""
+        return Segment.open(self._write(name, entries))
+
+    def _write(self, name: str, entries: Iterable[Entry]) -> Path:
         path = self._folder / name
         try:
             with path.open("w+b") as out:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,7 +19,7 @@ from envpack.entry import encode_path
 from envpack.errors import IntegrityError
 from envpack.formats.squashfs import layout
 from envpack.formats.squashfs.codec import compressor
-from envpack.formats.squashfs.index import Index, read_index
+from envpack.formats.squashfs.index import Index, Segment
 from envpack.formats.squashfs.inodes import InodeWriter
 from envpack.formats.squashfs.metadata import lookup_table, pack_positions
 from envpack.formats.squashfs.options import Options
@@ -50,7 +52,7 @@ class Assembled:
 
 
 def assemble(
-    out: BinaryIO, offset: int, segments: Sequence[Path], options: Options, epoch: int, *, root: str = ""
+    out: BinaryIO, offset: int, segments: Sequence[Segment], options: Options, epoch: int, *, root: str = ""
 ) -> Assembled:
     """Write the file system made of ``segments`` into ``out`` (seekable, not in append mode) from ``offset``.
 
@@ -61,34 +63,49 @@ def assemble(
     the image's end. Raises :class:`IntegrityError` for damaged segments, for segments made with another
     compressor or block size, and for more than 65535 different owners.
     """
-    compress = compressor(options)
-    indexes = [read_index(path) for path in segments]
-    for path, index in zip(segments, indexes, strict=True):
-        if (index.compression_id, index.block_size) != (options.compression_id, options.block_size):
+    indexes = [segment.index for segment in segments]
+    for segment in segments:
+        made_with = (segment.index.compression_id, segment.index.block_size)
+        if made_with != (options.compression_id, options.block_size):
             raise IntegrityError(
-                f"the cached segment {path} was made with other options",
+                f"the cached segment {segment.path} was made with other options",
                 hint="Remove the file; it will be made again.",
             )
-    tree = Tree(indexes)
-    outside = tree.narrow(encode_path(root)) if root else ()
-
-    epoch = min(max(epoch, 0), layout.NONE32)
     settings = options.compressor_options()
     if settings:
         settings = layout.U16.pack(len(settings) | layout.METADATA_PLAIN) + settings
-    position = layout.SUPERBLOCK.size + len(settings)
-    data_starts, first_fragments, fragments = [], [], bytearray()
-    for path, index in zip(segments, indexes, strict=True):
-        _copy(path, index.data_size, out, offset + position)
-        data_starts.append(position)
-        first_fragments.append(len(fragments) // layout.FRAGMENT.size)
-        for start, word in index.fragments:
-            fragments += layout.FRAGMENT.pack(position + start, word, 0)
-        position += index.data_size
+    start = layout.SUPERBLOCK.size + len(settings)
+    starts = list(accumulate((index.data_size for index in indexes), initial=start))
+    end = starts.pop()
+    with ThreadPoolExecutor(1, thread_name_prefix="copy") as copier:
+        # The data go their way while the tables are made, which only need to know where they are.
+        copying = copier.submit(_copy_all, segments, out, [offset + start for start in starts])
+        superblock, tables, assembled = _tables(indexes, starts, end, options, epoch, root)
+        copying.result()
+    out.seek(offset)
+    out.write(superblock + settings)
+    out.seek(offset + end)
+    out.write(b"".join(tables))
+    return assembled
 
-    writer = InodeWriter(indexes, data_starts, first_fragments, epoch, compress)
+
+def _tables(
+    indexes: Sequence[Index], starts: Sequence[int], end: int, options: Options, epoch: int, root: str
+) -> tuple[bytes, list[bytes], Assembled]:
+    """The superblock and everything behind the data, which begin at ``starts`` and end at ``end``."""
+    compress = compressor(options)
+    epoch = min(max(epoch, 0), layout.NONE32)
+    tree = Tree(indexes)
+    outside = tree.narrow(encode_path(root)) if root else ()
+    first_fragments, fragments = [], bytearray()
+    for start, index in zip(starts, indexes, strict=True):
+        first_fragments.append(len(fragments) // layout.FRAGMENT.size)
+        for position, word in index.fragments:
+            fragments += layout.FRAGMENT.pack(start + position, word, 0)
+
+    writer = InodeWriter(indexes, starts, first_fragments, epoch, compress)
     root_inode = writer.write(tree)
-    tables = _Tables(position)
+    tables = _Tables(end)
     inode_table = tables.append(writer.inodes.finish())
     directory_table = tables.append(writer.listings.finish())
     records = (
@@ -115,7 +132,7 @@ def assemble(
         layout.FLAG_DUPLICATES
         | layout.FLAG_EXPORTABLE
         | (layout.FLAG_NO_XATTRS if xattr_table is None else 0)
-        | (layout.FLAG_COMPRESSOR_OPTIONS if settings else 0),
+        | (layout.FLAG_COMPRESSOR_OPTIONS if options.compressor_options() else 0),
         len(writer.ids),
         4,
         0,
@@ -130,11 +147,7 @@ def assemble(
     )
     used = tables.end
     tables.append(bytes(-used % layout.PADDING))
-    out.seek(offset)
-    out.write(superblock + settings)
-    out.seek(offset + position)
-    out.write(b"".join(tables.parts))
-    return Assembled(
+    assembled = Assembled(
         size=tables.end,
         inodes=tree.root.number,
         files=writer.files,
@@ -145,6 +158,7 @@ def assemble(
         outside=outside,
         digest=_digest(indexes, options, epoch, root),
     )
+    return superblock, tables.parts, assembled
 
 
 class _Tables:
@@ -169,6 +183,12 @@ def _digest(indexes: Sequence[Index], options: Options, epoch: int, root: str) -
     for index in indexes:
         found.update(index.digest)
     return found.digest()
+
+
+def _copy_all(segments: Sequence[Segment], out: BinaryIO, positions: Sequence[int]) -> None:
+    """Copy the data of each segment to its position in ``out``."""
+    for segment, position in zip(segments, positions, strict=True):
+        _copy(segment.path, segment.index.data_size, out, position)
 
 
 def _copy(path: Path, size: int, out: BinaryIO, position: int) -> None:

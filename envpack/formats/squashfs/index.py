@@ -156,6 +156,24 @@ class Index:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A segment file and what it holds."""
+
+    path: Path
+    index: Index
+
+    @classmethod
+    def open(cls, path: Path) -> Segment:
+        """The segment at ``path``. Raises as :func:`read_index`."""
+        return cls(path, read_index(path))
+
+    @property
+    def paths(self) -> Iterator[str]:
+        """The paths of its entries, in order."""
+        return map(decode_path, self.index.paths)
+
+
 def write_index(
     out: BinaryIO,
     *,
@@ -199,15 +217,62 @@ def read_index(path: Path) -> Index:
 
     The data is not read; :func:`verify` does that.
     """
+    tail = _read_tail(path)
+    try:
+        stream = zlib.decompressobj()
+        plain = stream.decompress(tail.packed, tail.plain_size)
+        if len(plain) != tail.plain_size:
+            raise _damaged(path, "its index has another size")
+        sections = _unpack(plain)
+    except (zlib.error, struct.error, ValueError, IndexError) as error:
+        raise _damaged(path, str(error)) from error
+    # Not of the packed bytes: images must not depend on the zlib of the python that runs.
+    identity = hashlib.sha256(plain + tail.data_digest).digest()
+    index = Index(identity, tail.data_digest, tail.data_size, tail.block_size, tail.compression_id, *sections)
+    reason = _impossible(index)
+    if reason:
+        raise _damaged(path, reason)
+    return index
+
+
+def verify(path: Path) -> None:
+    """Read all of a segment and compare with its checksums; raises :class:`IntegrityError`."""
+    tail = _read_tail(path)
+    found = hashlib.sha256()
+    left = tail.data_size
+    try:
+        with path.open("rb") as file:
+            while left and (piece := file.read(min(left, _PIECE))):
+                found.update(piece)
+                left -= len(piece)
+    except OSError as error:
+        raise _damaged(path, str(error)) from error
+    if left or found.digest() != tail.data_digest:
+        raise _damaged(path, "the checksum of its data is wrong")
+
+
+class _Tail(NamedTuple):
+    """The footer's fields, and the index as it is stored."""
+
+    block_size: int
+    compression_id: int
+    data_size: int
+    plain_size: int
+    data_digest: bytes
+    packed: bytes
+
+
+def _read_tail(path: Path) -> _Tail:
+    """What follows a segment's data, compared with its checksum; raises :class:`IntegrityError`."""
     try:
         with path.open("rb") as file:
             end = file.seek(0, 2)
             if end < _FOOTER_SIZE:
                 raise _damaged(path, "it is cut short")
             file.seek(-_FOOTER_SIZE, 2)
-            tail = file.read(_FOOTER_SIZE)
+            footer = file.read(_FOOTER_SIZE)
             magic, version, block_size, compression_id, data_size, packed_size, plain_size, data_digest = (
-                _FOOTER.unpack_from(tail)
+                _FOOTER.unpack_from(footer)
             )
             if magic != _MAGIC:
                 raise _damaged(path, "it does not end as a segment does")
@@ -219,38 +284,9 @@ def read_index(path: Path) -> Index:
             packed = file.read(packed_size)
     except OSError as error:
         raise _damaged(path, str(error)) from error
-    digest = hashlib.sha256(packed + tail[: _FOOTER.size]).digest()
-    if digest != tail[_FOOTER.size :]:
+    if hashlib.sha256(packed + footer[: _FOOTER.size]).digest() != footer[_FOOTER.size :]:
         raise _damaged(path, "the checksum of its index is wrong")
-    try:
-        stream = zlib.decompressobj()
-        plain = stream.decompress(packed, plain_size)
-        if len(plain) != plain_size:
-            raise _damaged(path, "its index has another size")
-        sections = _unpack(plain)
-    except (zlib.error, struct.error, ValueError, IndexError) as error:
-        raise _damaged(path, str(error)) from error
-    # Not of the packed bytes: images must not depend on the zlib of the python that runs.
-    identity = hashlib.sha256(plain + data_digest).digest()
-    index = Index(identity, data_digest, data_size, block_size, compression_id, *sections)
-    reason = _impossible(index)
-    if reason:
-        raise _damaged(path, reason)
-    return index
-
-
-def verify(path: Path) -> Index:
-    """Read all of a segment and compare with its checksums; raises :class:`IntegrityError`."""
-    index = read_index(path)
-    found = hashlib.sha256()
-    left = index.data_size
-    with path.open("rb") as file:
-        while left and (piece := file.read(min(left, _PIECE))):
-            found.update(piece)
-            left -= len(piece)
-    if left or found.digest() != index.data_digest:
-        raise _damaged(path, "the checksum of its data is wrong")
-    return index
+    return _Tail(block_size, compression_id, data_size, plain_size, data_digest, packed)
 
 
 def _damaged(path: Path, why: str) -> IntegrityError:

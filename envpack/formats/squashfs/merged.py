@@ -14,7 +14,7 @@ from pathlib import Path
 from envpack.entry import Entry, Kind, decode_path, encode_path
 from envpack.formats.squashfs import layout
 from envpack.formats.squashfs.contents import Contents
-from envpack.formats.squashfs.index import KINDS, NO_MTIME, Index, read_index
+from envpack.formats.squashfs.index import KINDS, NO_MTIME, Index, Segment
 from envpack.formats.squashfs.tree import Node, Overwritten, Tree
 
 _Placed = tuple[bytes, Node]
@@ -23,12 +23,12 @@ _Placed = tuple[bytes, Node]
 class Merged:
     """The tree of ``segments``, of which later ones win; see :func:`envpack.formats.squashfs.image.assemble`.
 
-    ``overwritten`` lists paths that several segments have. Raises :class:`IntegrityError` for damaged ones.
+    ``overwritten`` lists paths that several segments have.
     """
 
-    def __init__(self, segments: Sequence[Path]) -> None:
-        self._paths = tuple(segments)
-        self._indexes = tuple(read_index(path) for path in segments)
+    def __init__(self, segments: Sequence[Segment]) -> None:
+        self._paths = tuple(segment.path for segment in segments)
+        self._indexes = tuple(segment.index for segment in segments)
         self._tree = Tree(self._indexes)
         self.overwritten: tuple[Overwritten, ...] = tuple(self._tree.overwritten)
 

@@ -31,7 +31,7 @@ from envpack.formats.squashfs.index import (
 from envpack.formats.squashfs.options import Options
 
 # Blocks in flight: enough to keep a few threads busy, few enough to bound memory.
-_WINDOW = 16
+_WINDOW = 8
 # Files up to this size are held in memory to be compared with those before; larger ones stream.
 _COMPARED = 8 << 20
 # Bytes of small files and tails that are held to be sorted.
@@ -72,16 +72,17 @@ class _Blocks:
         self._out = out
         self._compress = compress
         self._pool = pool
-        self._pending: deque[tuple[_Run, bytes, Future[tuple[bytes, int]] | None]] = deque()
+        self._pending: deque[tuple[_Run, _Block, Future[tuple[bytes, int]] | None]] = deque()
 
     def put(self, run: _Run, data: bytes) -> None:
         """Queue one block of ``run``."""
-        self._pending.append((run, data, self._pool.submit(self._pack, data)))
+        block = _Block(data)
+        self._pending.append((run, block, self._pool.submit(self._pack, block)))
         self._write(_WINDOW)
 
     def put_hole(self, run: _Run) -> None:
         """Queue a block of zeros, which takes no space."""
-        self._pending.append((run, b"", None))
+        self._pending.append((run, _Block(b""), None))
 
     def finish(self) -> None:
         """Write what is queued."""
@@ -89,11 +90,12 @@ class _Blocks:
 
     def abandon(self) -> None:
         """Forget what is queued."""
-        for _, _, future in self._pending:
-            if future is not None:
-                future.cancel()
+        for _, block, future in self._pending:
+            if future is not None and future.cancel():
+                block.data = b""
 
-    def _pack(self, data: bytes) -> tuple[bytes, int]:
+    def _pack(self, block: _Block) -> tuple[bytes, int]:
+        data = block.data
         packed = self._compress(data)
         if len(packed) < len(data):
             return packed, len(packed)
@@ -101,11 +103,12 @@ class _Blocks:
 
     def _write(self, allowed: int) -> None:
         while len(self._pending) > allowed:
-            run, data, future = self._pending.popleft()
+            run, block, future = self._pending.popleft()
             if future is None:
                 packed, word = b"", 0
-            elif future.cancel():  # not begun: whoever would wait here does it
-                packed, word = self._pack(data)
+            elif future.cancel():  # not begun: who would wait for it does it
+                packed, word = self._pack(block)
+                block.data = b""
             else:
                 packed, word = future.result()
             if not run.words:
@@ -114,6 +117,13 @@ class _Blocks:
             self._out.write(packed)
             self.digest.update(packed)
             self.size += len(packed)
+
+
+@dataclass(slots=True, eq=False)
+class _Block:
+    """The bytes of a block on its way; none once they are not needed, as the pool keeps what is cancelled."""
+
+    data: bytes
 
 
 @dataclass(slots=True, eq=False)

@@ -15,6 +15,7 @@ from envpack import platforms
 from envpack.entry import Entry, directory, file, symlink
 from envpack.formats import sif
 from envpack.formats.squashfs.image import assemble
+from envpack.formats.squashfs.index import Segment
 from envpack.formats.squashfs.options import Options
 from envpack.formats.squashfs.segment import write_segment
 from envpack.image import Digest, parse_reference
@@ -74,7 +75,7 @@ def write_squashfs(content: Iterable[Entry], path: Path) -> Path:
     with segment.open("w+b") as out, ThreadPoolExecutor(2) as pool:
         write_segment(content, out, options, pool)
     with path.open("w+b") as out:
-        assemble(out, 0, [segment], options, EPOCH)
+        assemble(out, 0, [Segment.open(segment)], options, EPOCH)
     return path
 
 

@@ -10,6 +10,7 @@ import pytest
 from envpack import platforms
 from envpack.engines.native.activated import Activated, evaluated
 from envpack.entry import Entry, decode_path, directory, file, symlink
+from envpack.formats.squashfs.index import Segment
 from envpack.formats.squashfs.options import DEFAULT
 from envpack.formats.squashfs.segment import write_segment
 from envpack.image import Digest, parse_reference
@@ -27,7 +28,7 @@ def activated(folder: Path, *entries: Entry) -> tuple[Activated, Ledger]:
     with segment.open("w+b") as out, ThreadPoolExecutor(1) as pool:
         write_segment(entries, out, DEFAULT, pool)
     paths = [entry.path for entry in entries]
-    made = evaluated(recipe, paths, [segment], {"CONDA_PREFIX": "/opt/env"})
+    made = evaluated(recipe, paths, [Segment.open(segment)], {"CONDA_PREFIX": "/opt/env"})
     made.report(ledger)
     return made, ledger
 

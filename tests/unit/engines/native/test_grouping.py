@@ -10,10 +10,12 @@ import pytest
 from envpack.engines.native.grouping import MOST_LAYERS, Group, grouped
 from envpack.engines.native.linked import Part
 from envpack.errors import BaseImageError
+from envpack.formats.squashfs.index import Index, Segment
 from envpack.lockfile import LockedPackage
 from envpack.lockfile.model import Manager
 
 MIB = 1 << 20
+EMPTY = Segment(Path("segment"), Index(b"", b"", 0, 1 << 20, 6, (), (), (), (), b"", (), ()))
 
 
 def part(name: str, version: str = "1.0", manager: Manager = "conda", needs: Sequence[str] = ()) -> Part:
@@ -21,7 +23,7 @@ def part(name: str, version: str = "1.0", manager: Manager = "conda", needs: Seq
     package = LockedPackage(
         name, version, manager, "linux-64", url, "0" * 64, dependencies=dict.fromkeys(needs, "*")
     )
-    return Part(package, Path("segment"), ())
+    return Part(package, EMPTY)
 
 
 PARTS = [

@@ -18,7 +18,7 @@ from envpack.entry import Entry, Kind, directory, file
 from envpack.errors import IntegrityError
 from envpack.formats.squashfs import layout
 from envpack.formats.squashfs.image import assemble
-from envpack.formats.squashfs.index import Index, read_index
+from envpack.formats.squashfs.index import Segment
 from envpack.formats.squashfs.options import Options
 from envpack.formats.squashfs.reader import Squashfs
 from tests.unit.formats.squashfs.trees import (
@@ -133,11 +133,12 @@ def test_files_and_memory_get_the_same_bytes(tmp_path: Path) -> None:
     paths = [tmp_path / "a", tmp_path / "b"]
     for number, path in enumerate(paths):
         path.write_bytes(segment([file(f"{path.name}", pattern(20 * BLOCK + 1, number))]))
+    segments = list(map(Segment.open, paths))
     memory = io.BytesIO()
-    assemble(memory, 512, paths, SMALL, EPOCH)
+    assemble(memory, 512, segments, SMALL, EPOCH)
     with (tmp_path / "image").open("w+b") as out:
         out.write(b"begin")
-        assembled = assemble(out, 512, paths, SMALL, EPOCH)
+        assembled = assemble(out, 512, segments, SMALL, EPOCH)
         assert out.tell() == 512 + assembled.size
         out.seek(512)
         assert out.read() == memory.getvalue()[512:]
@@ -199,19 +200,17 @@ def test_positions_beyond_4_gib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     paths[0].write_bytes(segment([file("early", b"1")]))
     paths[1].write_bytes(segment([file("late", content)]))
 
-    def read_grown(path: Path) -> Index:
-        found = read_index(path)
-        return dataclasses.replace(found, data_size=large) if path == paths[0] else found
+    first, second = map(Segment.open, paths)
+    first = Segment(first.path, dataclasses.replace(first.index, data_size=large))
 
     def copy_late(path: Path, size: int, out: BinaryIO, position: int) -> None:
         if path == paths[1]:
             out.seek(position)
             out.write(path.read_bytes()[:size])
 
-    monkeypatch.setattr("envpack.formats.squashfs.image.read_index", read_grown)
     monkeypatch.setattr("envpack.formats.squashfs.image._copy", copy_late)
     with (tmp_path / "image").open("w+b") as out:
-        assembled = assemble(out, 0, paths, SMALL, EPOCH)
+        assembled = assemble(out, 0, [first, second], SMALL, EPOCH)
         assert assembled.size > large
         assert Squashfs(out).read("late") == content
 
@@ -240,7 +239,7 @@ def test_a_segment_of_other_options_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "segment"
     path.write_bytes(segment([file("a", b"1")], GZIP))
     with pytest.raises(IntegrityError, match="other options"):
-        assemble(io.BytesIO(), 0, [path], SMALL, EPOCH)
+        assemble(io.BytesIO(), 0, [Segment.open(path)], SMALL, EPOCH)
 
 
 def test_too_many_owners_are_refused() -> None:

@@ -18,7 +18,7 @@ from envpack.entry import Entry, Kind, directory, file, symlink
 from envpack.errors import IntegrityError
 from envpack.formats import tar
 from envpack.formats.squashfs.contents import Contents
-from envpack.formats.squashfs.index import read_index
+from envpack.formats.squashfs.index import Segment, read_index
 from envpack.formats.squashfs.merged import Merged
 from envpack.formats.squashfs.reader import Squashfs
 from tests.unit.formats.squashfs.trees import BLOCK, EPOCH, everything, image, pattern, segment, trees, whole
@@ -30,7 +30,7 @@ def merged(*groups: Iterable[Entry]):  # type: ignore[no-untyped-def]  # an iter
         paths = [Path(folder, str(number)) for number in range(len(groups))]
         for path, group in zip(paths, groups, strict=True):
             path.write_bytes(segment(group))
-        yield Merged(paths)
+        yield Merged(list(map(Segment.open, paths)))
 
 
 def read(data: bytes) -> dict[str, Entry]:

@@ -19,6 +19,7 @@ from envpack.errors import IntegrityError
 from envpack.formats.squashfs import image as image_module
 from envpack.formats.squashfs import layout
 from envpack.formats.squashfs.codec import decompressor
+from envpack.formats.squashfs.index import Segment
 from envpack.formats.squashfs.options import GZIP_ID, ZSTD_ID, Options
 from envpack.formats.squashfs.reader import Squashfs
 from tests.unit.formats.squashfs.trees import BLOCK, EPOCH, SMALL, image, pattern, segment
@@ -43,7 +44,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     out = io.BytesIO()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(image_module, "compressor", lambda _: lambda data: data)
-        image_module.assemble(out, 0, [path], SMALL, EPOCH)
+        image_module.assemble(out, 0, [Segment.open(path)], SMALL, EPOCH)
     return out.getvalue()
 
 

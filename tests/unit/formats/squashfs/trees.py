@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from envpack.entry import Entry, Kind
 from envpack.formats.squashfs.image import Assembled, assemble
+from envpack.formats.squashfs.index import Segment
 from envpack.formats.squashfs.options import Options
 from envpack.formats.squashfs.segment import write_segment
 
@@ -41,7 +42,7 @@ def image(
         for number, group in enumerate(groups):
             paths.append(Path(folder, str(number)))
             paths[-1].write_bytes(segment(group, options, threads))
-        assembled = assemble(out, offset, paths, options, EPOCH, root=root)
+        assembled = assemble(out, offset, list(map(Segment.open, paths)), options, EPOCH, root=root)
     return out.getvalue(), assembled
 
 
