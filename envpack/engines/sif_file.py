@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -61,10 +63,13 @@ def write(
 
 
 def measured(out: BinaryIO) -> tuple[int, str]:
-    """Size and sha256 of the file written so far."""
+    """Size and sha256 of the file written so far, which is on its way to the disk meanwhile."""
     out.flush()
-    out.seek(0)
-    digest = hashlib.sha256()
-    while piece := out.read(_PIECE):
-        digest.update(piece)
+    with ThreadPoolExecutor(1, thread_name_prefix="sync") as pool:
+        synced = pool.submit(os.fsync, out.fileno())
+        out.seek(0)
+        digest = hashlib.sha256()
+        while piece := out.read(_PIECE):
+            digest.update(piece)
+        synced.result()
     return out.tell(), digest.hexdigest()

@@ -162,7 +162,8 @@ def write_files(folder: Path, recipe: Recipe, lock: Lockfile, project: Path) -> 
     if (runscript := activation.runscript(recipe)) is not None:
         texts[installation.RUNSCRIPT] = runscript
     for filename, text in texts.items():
-        atomic.write(folder / filename, text.encode())
+        if not _is(folder / filename, text.encode()):
+            atomic.write(folder / filename, text.encode())
         # Whatever the umask: some of them get into images, where everybody must be able to read them.
         (folder / filename).chmod(0o644)
     for filename in installation.filenames() - set(texts):  # of an earlier recipe
@@ -173,6 +174,14 @@ def write_files(folder: Path, recipe: Recipe, lock: Lockfile, project: Path) -> 
     if project_files.copy(project, recipe.settings.files, folder / installation.FILES):
         written.append(folder / installation.FILES)
     return tuple(written)
+
+
+def _is(path: Path, data: bytes) -> bool:
+    """Whether a file is there and holds just this: then there is nothing to wait for the disk for."""
+    try:
+        return path.read_bytes() == data
+    except OSError:
+        return False
 
 
 def _one_a_line(names: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from envpack.bases.registry import Registry
 from envpack.cache import Cache
@@ -24,7 +24,6 @@ from envpack.engines import Image
 from envpack.engines.native.activated import evaluated
 from envpack.engines.native.gathering import Gathered, Gathering
 from envpack.engines.native.imports import requested_modules, top_level_modules
-from envpack.engines.native.link_scripts import LinkScript, LinkScripts, Made
 from envpack.engines.native.linked import Base, ImageWriter, Linked, Part, Workspace
 from envpack.engines.native.order import link_order
 from envpack.engines.native.segments import Segments
@@ -36,6 +35,9 @@ from envpack.lockfile import Lockfile
 from envpack.progress import Progress
 from envpack.recipe import Recipe
 from envpack.recipes import activation, apptainer_def
+
+if TYPE_CHECKING:
+    from envpack.engines.native.link_scripts import LinkScript, Made
 
 
 class NativeEngine:
@@ -108,11 +110,16 @@ class NativeEngine:
     def _scripts(self, gathered: Gathered, ledger: Ledger) -> Sequence[LinkScript]:
         """The link scripts that are to be run; what is left out of the image is reported."""
         linker = gathered.linker
-        scripts = [
-            LinkScript(part.package, path)
+        found = [
+            (part.package, path)
             for part in gathered.parts
             for path in linker.link_scripts(part.package, part.segment.paths)
         ]
+        scripts = []
+        if found:
+            from envpack.engines.native.link_scripts import LinkScript
+
+            scripts = [LinkScript(package, path) for package, path in found]
         if self._link_scripts != "run":
             self._not_run(scripts, ledger)
             scripts = []
@@ -138,6 +145,8 @@ class NativeEngine:
         """What link scripts make, if there are any; they need a base to run on, whatever the image has."""
         if not scripts:
             return None
+        from envpack.engines.native.link_scripts import LinkScripts
+
         ground = gathered.base or self._gathering.base(recipe, segments)
         conda = [part.segment for part in gathered.parts if part.package.manager == "conda"]
         running = LinkScripts(

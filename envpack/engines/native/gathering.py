@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import zip_longest
@@ -11,12 +11,13 @@ from pathlib import Path
 from envpack.bases.manifest import Manifest
 from envpack.bases.registry import Registry
 from envpack.cache import Cache
-from envpack.content import carried_wheels, rootfs
+from envpack.content import carried_wheels
 from envpack.download import Download, Downloader
 from envpack.engines.native.arrivals import Arrivals
 from envpack.engines.native.linked import Base, Part
 from envpack.engines.native.linking import Linker
 from envpack.engines.native.segments import Segments
+from envpack.entry import Entry
 from envpack.errors import BaseImageError
 from envpack.formats.squashfs.index import Segment
 from envpack.lockfile import LockedPackage
@@ -110,8 +111,14 @@ class Gathering:
 
     def _base(self, segments: Segments, manifest: Manifest, layers: Sequence[Path]) -> Path:
         """The base image's file system as one segment."""
+
+        def entries() -> Iterable[Entry]:
+            from envpack.content import rootfs
+
+            return rootfs.entries(layers)
+
         with self.progress.step(f"Base image {manifest.reference.short}"):
-            return segments.get(("base", str(manifest.digest)), lambda: rootfs.entries(layers))
+            return segments.get(("base", str(manifest.digest)), entries)
 
     def _manifest(self, recipe: Recipe) -> Manifest:
         pinned = replace(recipe.base.reference, digest=recipe.base.digest)

@@ -32,7 +32,6 @@ from envpack.progress import Progress
 from envpack.recipe import Recipe
 from envpack.recipes import activation, singularity_d
 
-OWNER = "packages' link scripts"
 # Part of the key: raise it when the same scripts may give something else than before.
 _VERSION = 1
 _LABEL = "org.envpack.link-scripts"

@@ -13,7 +13,6 @@ from envpack.cache import Cache
 from envpack.content import prefix_record
 from envpack.engines import Image
 from envpack.engines.native.activated import Activated
-from envpack.engines.native.link_scripts import OWNER
 from envpack.engines.native.segments import Segments
 from envpack.entry import Entry, file
 from envpack.formats.squashfs.index import Segment
@@ -24,6 +23,8 @@ from envpack.lockfile import LockedPackage
 from envpack.progress import Progress
 from envpack.recipe import Recipe
 from envpack.recipes import activation
+
+OWNER = "packages' link scripts"
 
 
 @dataclass(frozen=True, slots=True)

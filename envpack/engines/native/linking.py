@@ -7,9 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
-from envpack.content import conda_package, wheel
-from envpack.content.compiler import Compiler
 from envpack.content.conda_archive import CondaArchive
 from envpack.content.python_layout import PythonLayout
 from envpack.engines.native.segments import Segments
@@ -17,6 +16,9 @@ from envpack.entry import Entry
 from envpack.errors import LockError
 from envpack.lockfile import LockedPackage
 from envpack.recipe import Recipe
+
+if TYPE_CHECKING:
+    from envpack.content.compiler import Compiler
 
 
 class Linker:
@@ -107,6 +109,9 @@ class Linker:
         return self._segments.get(parts, lambda: self._entries(package))
 
     def _entries(self, package: LockedPackage) -> Iterable[Entry]:
+        # Here, because a build that finds all in the cache links nothing.
+        from envpack.content import conda_package, wheel
+
         prefix, archive = self._recipe.prefix, self._archives[package]
         compiler = self._start() if self.can_compile else None
         if package.manager == "conda":
@@ -122,6 +127,8 @@ class Linker:
         """The environment's python, unpacked and started at the first call."""
         with self._lock:
             if self._compiler is None:
+                from envpack.content.compiler import Compiler
+
                 python, *libraries = self.interpreter
                 compiler = Compiler(python, libraries, workers=self._workers, folder=self._folder)
                 self._compiler = self._stack.enter_context(compiler)

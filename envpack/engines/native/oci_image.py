@@ -14,8 +14,7 @@ from envpack import atomic
 from envpack.engines import Contents, Image
 from envpack.engines.native.grouping import Group, grouped
 from envpack.engines.native.layers import Layers
-from envpack.engines.native.link_scripts import OWNER
-from envpack.engines.native.linked import Base, Linked, Workspace, report_overwritten
+from envpack.engines.native.linked import OWNER, Base, Linked, Workspace, report_overwritten
 from envpack.entry import file
 from envpack.formats.oci import archive, configuration
 from envpack.formats.oci.compression import Compression
