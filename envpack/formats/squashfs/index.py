@@ -107,11 +107,48 @@ class Fragment(NamedTuple):
     word: int
 
 
+class Packed:
+    """A section of records as it was read: an environment has too many to keep them unpacked."""
+
+    __slots__ = ("_data", "_record")
+
+    def __init__(self, record: struct.Struct, data: bytes) -> None:
+        self._record, self._data = record, data
+
+    def __len__(self) -> int:
+        return len(self._data) // self._record.size
+
+    def __getitem__(self, number: int) -> tuple[int, ...]:
+        return self._record.unpack_from(self._data, number * self._record.size)
+
+    def __iter__(self) -> Iterator[tuple[int, ...]]:
+        return self._record.iter_unpack(self._data)
+
+    def first_byte(self, number: int) -> int:
+        """The first field of a record, where that is a byte."""
+        return self._data[number * self._record.size]
+
+
+class Paths:
+    """A section of NUL-ended strings as it was read, to be gone through in order."""
+
+    __slots__ = ("_data",)
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def __len__(self) -> int:
+        return self._data.count(b"\0")
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._data[:-1].split(b"\0") if self._data else ())
+
+
 @dataclass(frozen=True, slots=True)
 class Index:
     """What a segment holds. ``digest`` (32 bytes, sha256) stands for its data and its index.
 
-    ``records``, ``contents`` and ``fragments`` are plain tuples in the order of :class:`Record`,
+    ``records``, ``contents`` and ``fragments`` give plain tuples in the order of :class:`Record`,
     :class:`Content` and :class:`Fragment`: there are many, and assembling takes them apart anyway.
     ``words`` are packed.
     """
@@ -121,17 +158,18 @@ class Index:
     data_size: int
     block_size: int
     compression_id: int
-    paths: Sequence[bytes]
-    records: Sequence[tuple[int, ...]]
-    contents: Sequence[tuple[int, ...]]
-    fragments: Sequence[tuple[int, ...]]
+    paths: Paths
+    records: Packed
+    contents: Packed
+    fragments: Packed
     words: bytes
     targets: Sequence[bytes]
     xattrs: Sequence[Xattrs]
 
     def entries(self) -> Iterator[Entry]:
         """The entries as they were written, in order, without their contents (``size`` is there)."""
-        for path, fields in zip(self.paths, self.records, strict=True):
+        paths = list(self.paths)
+        for path, fields in zip(paths, self.records, strict=True):
             record = Record._make(fields)
             size, target, device = 0, b"", (0, 0)
             if record.type == layout.FILE:
@@ -139,7 +177,7 @@ class Index:
             elif record.type == layout.SYMLINK:
                 target = self.targets[record.reference]
             elif record.type == HARDLINK:
-                target = self.paths[record.reference]
+                target = paths[record.reference]
             elif record.type in (layout.BLOCK_DEVICE, layout.CHARACTER_DEVICE):
                 device = layout.decode_device(record.reference)
             yield Entry(
@@ -303,8 +341,7 @@ def _pack_xattrs(xattrs: Xattrs) -> bytes:
     return b"".join(parts)
 
 
-_Tuples = list[tuple[int, ...]]
-_Sections = tuple[list[bytes], _Tuples, _Tuples, _Tuples, bytes, list[bytes], list[Xattrs]]
+_Sections = tuple[Paths, Packed, Packed, Packed, bytes, list[bytes], list[Xattrs]]
 
 
 def _unpack(plain: bytes) -> _Sections:
@@ -320,15 +357,17 @@ def _unpack(plain: bytes) -> _Sections:
             raise ValueError("a section of the index is cut short")
         return view[start:position]
 
-    records = list(_ENTRY.iter_unpack(section(entries * _ENTRY.size)))
-    content_records = list(_CONTENT.iter_unpack(section(contents * _CONTENT.size)))
-    fragment_records = list(_FRAGMENT.iter_unpack(section(fragments * _FRAGMENT.size)))
+    records = Packed(_ENTRY, bytes(section(entries * _ENTRY.size)))
+    content_records = Packed(_CONTENT, bytes(section(contents * _CONTENT.size)))
+    fragment_records = Packed(_FRAGMENT, bytes(section(fragments * _FRAGMENT.size)))
     packed_words = bytes(section(words * _WORD.size))
     path_bytes = bytes(section(path_size))
     framed = b"\0" + path_bytes
     if any(part in framed for part in _UNSAFE):
         raise ValueError("the index holds an unsafe path")
-    paths = path_bytes.split(b"\0")[:-1]
+    if path_bytes and path_bytes[-1]:
+        raise ValueError("the last path of the index is cut short")
+    paths = Paths(path_bytes)
     targets = bytes(section(target_size)).split(b"\0")[:-1]
     if len(paths) != entries:
         raise ValueError("the index holds another number of paths")
@@ -363,15 +402,15 @@ def _impossible(index: Index) -> str | None:
             return f"its entry {number} refers to nothing"
         if kind <= layout.SYMLINK and reference >= limits.get(kind, number if kind == HARDLINK else 1):
             return f"its entry {number} refers to nothing"
-        if kind == HARDLINK and index.records[reference][0] == layout.DIRECTORY:
+        if kind == HARDLINK and index.records.first_byte(reference) == layout.DIRECTORY:
             return f"its entry {number} links to a directory"
-    words = len(index.words) // _WORD.size
+    words, fragments = len(index.words) // _WORD.size, len(index.fragments)
     for number, (size, start, _, first, count, fragment, offset) in enumerate(index.contents):
         whole, tail = divmod(size, index.block_size)
         if fragment == layout.NONE32:
             fits = count == whole + bool(tail)
         else:
-            fits = count == whole and offset + tail <= index.block_size and fragment < len(index.fragments)
+            fits = count == whole and offset + tail <= index.block_size and fragment < fragments
         if not fits or start > index.data_size or first + count > words:
             return f"its content {number} is impossible"
     for number, (start, word) in enumerate(index.fragments):

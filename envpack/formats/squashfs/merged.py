@@ -6,7 +6,7 @@ The tree is the one an image of these segments has, so that every format holds t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -15,9 +15,7 @@ from envpack.entry import Entry, Kind, decode_path, encode_path
 from envpack.formats.squashfs import layout
 from envpack.formats.squashfs.contents import Contents
 from envpack.formats.squashfs.index import KINDS, NO_MTIME, Index, Segment
-from envpack.formats.squashfs.tree import Node, Overwritten, Tree
-
-_Placed = tuple[bytes, Node]
+from envpack.formats.squashfs.tree import Directory, Inode, Overwritten, Tree, placed
 
 
 class Merged:
@@ -41,7 +39,7 @@ class Merged:
         for directories, others in _select(self._tree.root, groups):
             directories.sort(key=_by_path)
             others.sort(key=_by_segment)
-            made.append(Part(self._paths, self._indexes, directories, others))
+            made.append(Part(self._paths, self._indexes, self._tree, directories, others))
         return made
 
     def part(self, segments: Collection[int]) -> Part:
@@ -55,7 +53,7 @@ class Merged:
     def kind(self, path: str) -> Kind | None:
         """What is at ``path``, symlinks followed; ``None`` if there is nothing."""
         node = self._tree.find(encode_path(path))
-        return KINDS[node.kind] if node else None
+        return None if node is None else KINDS[self._tree.kind(node)]
 
     def read(self, path: str, limit: int) -> bytes | None:
         """The content of the file at ``path``, symlinks followed.
@@ -63,12 +61,13 @@ class Merged:
         ``None`` if there is nothing, something else, or a file of more than ``limit`` bytes.
         """
         node = self._tree.find(encode_path(path))
-        if node is None or node.kind != layout.FILE:
+        if node is None or self._tree.kind(node) != layout.FILE:
             return None
-        with Contents(self._paths[node.segment], self._indexes[node.segment]) as contents:
-            if contents.size(node.reference) > limit:
+        inode = self._tree.inode(node)
+        with Contents(self._paths[inode.segment], self._indexes[inode.segment]) as contents:
+            if contents.size(inode.reference) > limit:
                 return None
-            return b"".join(contents.chunks(node.reference))
+            return b"".join(contents.chunks(inode.reference))
 
     def counts(self) -> Counts:
         """How much the whole tree holds."""
@@ -76,14 +75,16 @@ class Merged:
         seen: set[int] = set()
         todo = [self._tree.root]
         while todo:
-            node = todo.pop()
-            todo += node.children.values()
-            if node.kind == layout.DIRECTORY:
-                directories += 1
-            elif node.kind == layout.FILE and id(node) not in seen:
-                seen.add(id(node))
-                files += 1
-                size += self._indexes[node.segment].contents[node.reference][0]
+            directories += 1
+            for node in todo.pop().children.values():
+                if isinstance(node, Directory):
+                    todo.append(node)
+                elif self._tree.kind(node) == layout.FILE and node not in seen:
+                    if node in self._tree.linked:
+                        seen.add(node)
+                    inode = self._tree.inode(node)
+                    files += 1
+                    size += self._indexes[inode.segment].contents[inode.reference][0]
         return Counts(files, directories, size)
 
 
@@ -103,20 +104,21 @@ class Part:
         self,
         paths: Sequence[Path],
         indexes: Sequence[Index],
-        directories: Sequence[_Placed],
-        others: Sequence[_Placed],
+        tree: Tree,
+        directories: Sequence[tuple[bytes, Directory]],
+        others: Sequence[tuple[bytes, int]],
     ) -> None:
-        self._paths, self._indexes = paths, indexes
+        self._paths, self._indexes, self._tree = paths, indexes, tree
         self._directories, self._others = directories, others
 
     def key(self) -> str:
         """A hash of all that :meth:`entries` gives; contents by their segment and their place in it."""
         found = hashlib.sha256()
         for path, node in self._directories:
-            found.update(_identity(path, node))
-        for path, node, first in _with_first_names(self._others):
-            content = self._indexes[node.segment].digest if node.kind == layout.FILE else b""
-            found.update(_identity(path, node, first, content))
+            found.update(_identity(path, self._tree.inode(node)))
+        for path, inode, first in self._with_first_names():
+            content = self._indexes[inode.segment].digest if inode.kind == layout.FILE else b""
+            found.update(_identity(path, inode, first, content))
         return found.hexdigest()
 
     def entries(self) -> Iterator[Entry]:
@@ -125,85 +127,90 @@ class Part:
         The second and later names of a file are hard links to the first.
         """
         for path, node in self._directories:
-            yield _entry(path, node)
-        for segment, placed in groupby(_with_first_names(self._others), key=lambda item: item[1].segment):
+            yield _entry(path, self._tree.inode(node))
+        for segment, found in groupby(self._with_first_names(), key=lambda item: item[1].segment):
             with Contents(self._paths[segment], self._indexes[segment]) as contents:
-                for path, node, first in placed:
+                for path, inode, first in found:
                     if first != path:
-                        yield _entry(path, node, kind=Kind.HARDLINK, target=first)
-                    elif node.kind == layout.FILE:
-                        size, chunks = contents.size(node.reference), contents.chunks(node.reference)
-                        yield _entry(path, node, size=size, chunks=chunks)
+                        yield _entry(path, inode, kind=Kind.HARDLINK, target=first)
+                    elif inode.kind == layout.FILE:
+                        size, chunks = contents.size(inode.reference), contents.chunks(inode.reference)
+                        yield _entry(path, inode, size=size, chunks=chunks)
                     else:
-                        yield _entry(path, node)
+                        yield _entry(path, inode)
+
+    def _with_first_names(self) -> Iterator[tuple[bytes, Inode, bytes]]:
+        """Each path that is not a directory's, what is there, and the first path of that."""
+        names: dict[int, bytes] = {}
+        for path, node in self._others:
+            first = names.setdefault(node, path) if node in self._tree.linked else path
+            yield path, self._tree.inode(node), first
 
 
-def _with_first_names(placed: Iterable[_Placed]) -> Iterator[tuple[bytes, Node, bytes]]:
-    """Each path and node with the first path of that node."""
-    first: dict[int, bytes] = {}
-    for path, node in placed:
-        yield path, node, first.setdefault(id(node), path)
+_Selected = tuple[list[tuple[bytes, Directory]], list[tuple[bytes, int]]]
 
 
-def _select(root: Node, groups: Sequence[Collection[int]]) -> Iterator[tuple[list[_Placed], list[_Placed]]]:
+def _select(root: Directory, groups: Sequence[Collection[int]]) -> Iterator[_Selected]:
     """For each group of segments: its directories with those above anything of it, and everything else."""
     owners = {segment: owner for owner, group in enumerate(groups) for segment in group}
-    found: list[tuple[list[_Placed], list[_Placed]]] = [([], []) for _ in groups]
-    folders: list[tuple[bytes, Node, int]] = [(b"", root, 0)]  # and the place of the one above
+    found: list[_Selected] = [([], []) for _ in groups]
+    folders: list[tuple[bytes, Directory, int]] = [(b"", root, 0)]  # and the place of the one above
     needed: list[set[int]] = [set()]  # by which groups
     for place, (start, folder, _) in enumerate(folders):  # which grows meanwhile
         if folder.segment in owners:
             needed[place].add(owners[folder.segment])
         for name, node in folder.children.items():
             path = start + name
-            if node.kind == layout.DIRECTORY:
+            if isinstance(node, Directory):
                 folders.append((path + b"/", node, place))
                 needed.append(set())
-            elif (owner := owners.get(node.segment)) is not None:
+            elif (owner := owners.get(placed(node)[0])) is not None:
                 found[owner][1].append((path, node))
                 needed[place].add(owner)
     for place in range(len(folders) - 1, 0, -1):  # children before parents
-        path, node, above = folders[place]
+        path, folder, above = folders[place]
         needed[above] |= needed[place]
         for owner in needed[place]:
-            found[owner][0].append((path[:-1], node))
+            found[owner][0].append((path[:-1], folder))
     yield from found
 
 
-def _by_path(placed: _Placed) -> list[bytes]:
-    return placed[0].split(b"/")
+def _by_path(item: tuple[bytes, Directory]) -> list[bytes]:
+    return item[0].split(b"/")
 
 
-def _by_segment(placed: _Placed) -> tuple[int, bytes]:
-    return placed[1].segment, placed[0]
+def _by_segment(item: tuple[bytes, int]) -> tuple[int, bytes]:
+    return placed(item[1])[0], item[0]
 
 
-def _identity(path: bytes, node: Node, first: bytes = b"", content: bytes = b"") -> bytes:
+def _identity(path: bytes, inode: Inode, first: bytes = b"", content: bytes = b"") -> bytes:
     """All that an entry is made from."""
-    owner = (node.uid, node.gid, node.mtime, node.xattrs)
-    return ascii((path, node.kind, node.mode, owner, node.target, node.reference, first, content)).encode()
+    owner = (inode.uid, inode.gid, inode.mtime, inode.xattrs)
+    return ascii(
+        (path, inode.kind, inode.mode, owner, inode.target, inode.reference, first, content)
+    ).encode()
 
 
 def _entry(
     path: bytes,
-    node: Node,
+    inode: Inode,
     *,
     kind: Kind | None = None,
     target: bytes | None = None,
     size: int = 0,
     chunks: Iterator[bytes] | tuple[()] = (),
 ) -> Entry:
-    is_device = node.kind in (layout.BLOCK_DEVICE, layout.CHARACTER_DEVICE)
+    is_device = inode.kind in (layout.BLOCK_DEVICE, layout.CHARACTER_DEVICE)
     return Entry(
         decode_path(path),
-        kind or KINDS[node.kind],
-        node.mode,
+        kind or KINDS[inode.kind],
+        inode.mode,
         size,
         chunks,
-        target=decode_path(node.target if target is None else target),
-        mtime=None if node.mtime == NO_MTIME else node.mtime,
-        uid=node.uid,
-        gid=node.gid,
-        device=layout.decode_device(node.reference) if is_device else (0, 0),
-        xattrs=node.xattrs,
+        target=decode_path(inode.target if target is None else target),
+        mtime=None if inode.mtime == NO_MTIME else inode.mtime,
+        uid=inode.uid,
+        gid=inode.gid,
+        device=layout.decode_device(inode.reference) if is_device else (0, 0),
+        xattrs=inode.xattrs,
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import struct
+import sys
+from array import array
+from collections.abc import Iterable
 
 from envpack.formats.squashfs.codec import Compress
 from envpack.formats.squashfs.layout import METADATA_PLAIN, METADATA_SIZE, U16
@@ -58,6 +60,9 @@ def lookup_table(records: bytes, position: int, compress: Compress) -> tuple[byt
     return writer.finish(), positions
 
 
-def pack_positions(positions: list[int]) -> bytes:
+def pack_positions(positions: Iterable[int]) -> bytes:
     """The u64 positions that follow a table's blocks."""
-    return struct.pack(f"<{len(positions)}Q", *positions)
+    packed = array("Q", positions)
+    if sys.byteorder == "big":
+        packed.byteswap()
+    return packed.tobytes()
