@@ -20,7 +20,7 @@ from envpack.formats.squashfs.index import Segment, verify
 from envpack.formats.squashfs.options import Options
 
 # Part of every key: raise it when linking the same package gives other entries than before.
-LINKING = 2
+LINKING = 3
 
 
 class Segments:

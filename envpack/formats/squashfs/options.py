@@ -29,7 +29,7 @@ class Options:
 
     compression: Literal["zstd", "gzip"] = "zstd"
     level: int = 3
-    block_size: int = 1 << 20
+    block_size: int = 1 << 18
 
     def __post_init__(self) -> None:
         if self.compression not in _LEVELS:

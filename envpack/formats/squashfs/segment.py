@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
-from operator import itemgetter
 from typing import BinaryIO
 
 from envpack.entry import Entry, Kind, encode_path, is_safe_path
@@ -258,12 +257,13 @@ class _SegmentWriter:
         return len(self._contents) - 1
 
     def _pack_tails(self) -> None:
-        """Fill fragment blocks with the tails at hand, those of one directory side by side.
+        """Fill fragment blocks with the tails at hand: bytecode, then libraries, then the rest, each by path.
 
-        Archives are in any order, but programs read a directory's files together: sorted, they read and
-        unpack fewer blocks, and like compresses well beside like.
+        Archives are in any order, but programs read a directory's files together, and an import reads its
+        bytecode without the sources beside it: sorted so, they read and unpack fewer blocks, and like
+        compresses well beside like.
         """
-        self._tails.sort(key=itemgetter(0))
+        self._tails.sort(key=_place)
         block: list[bytes] = []
         size = 0
         for _, stored, tail in self._tails:
@@ -305,6 +305,14 @@ class _SegmentWriter:
         _check_size(entry, seen)
         if held:
             yield b"".join(held)
+
+
+def _place(tail: tuple[str, _Stored, bytes]) -> tuple[int, str]:
+    """By what tails are sorted."""
+    path = tail[0]
+    if path.endswith(".pyc"):
+        return 0, path
+    return (1 if path.endswith(".so") or ".so." in path else 2), path
 
 
 def _whole(entry: Entry) -> bytes:

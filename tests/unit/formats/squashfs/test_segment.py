@@ -63,12 +63,14 @@ def test_what_a_segment_is_known_by_does_not_depend_on_zlib(
 
 
 def test_small_files_are_stored_side_by_side_by_path(tmp_path: Path) -> None:
+    """Bytecode first, which an import reads without the rest, then libraries."""
     path = tmp_path / "segment"
-    names = ["b/2", "a/1", "b/1", "a/2"]
+    names = ["b/2.py", "a/c/1.pyc", "b/1.so", "a/1.py", "b/1.pyc", "a/2.so.1", "a/c/2.pyc"]
+    wanted = ["a/c/1.pyc", "a/c/2.pyc", "b/1.pyc", "a/2.so.1", "b/1.so", "a/1.py", "b/2.py"]
     path.write_bytes(segment([file(name, name.encode()) for name in names]))
     index = read_index(path)
     offsets = {p.decode(): index.contents[r[5]][6] for p, r in zip(index.paths, index.records, strict=True)}
-    assert sorted(offsets, key=offsets.__getitem__) == sorted(names)
+    assert sorted(offsets, key=offsets.__getitem__) == wanted
 
 
 @pytest.mark.parametrize(
