@@ -8,6 +8,7 @@ an image is the segments' data end to end, plus tables generated from the segmen
     codec      compressing and decompressing single blocks
     segment    entries -> segment file
     index      what a segment holds, packed and unpacked
+    sections   parts of an index that stay packed
     tree       indexes -> one directory tree (later segments win)
     metadata   metadata blocks and the tables made of them
     image      segments -> file system image

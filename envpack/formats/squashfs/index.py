@@ -39,6 +39,7 @@ from typing import BinaryIO, NamedTuple
 from envpack.entry import Entry, Kind, decode_path
 from envpack.errors import IntegrityError
 from envpack.formats.squashfs import layout
+from envpack.formats.squashfs.sections import Packed, Paths
 
 VERSION = 1
 HARDLINK = 0
@@ -105,43 +106,6 @@ class Fragment(NamedTuple):
 
     start: int
     word: int
-
-
-class Packed:
-    """A section of records as it was read: an environment has too many to keep them unpacked."""
-
-    __slots__ = ("_data", "_record")
-
-    def __init__(self, record: struct.Struct, data: bytes) -> None:
-        self._record, self._data = record, data
-
-    def __len__(self) -> int:
-        return len(self._data) // self._record.size
-
-    def __getitem__(self, number: int) -> tuple[int, ...]:
-        return self._record.unpack_from(self._data, number * self._record.size)
-
-    def __iter__(self) -> Iterator[tuple[int, ...]]:
-        return self._record.iter_unpack(self._data)
-
-    def first_byte(self, number: int) -> int:
-        """The first field of a record, where that is a byte."""
-        return self._data[number * self._record.size]
-
-
-class Paths:
-    """A section of NUL-ended strings as it was read, to be gone through in order."""
-
-    __slots__ = ("_data",)
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-
-    def __len__(self) -> int:
-        return self._data.count(b"\0")
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self._data[:-1].split(b"\0") if self._data else ())
 
 
 @dataclass(frozen=True, slots=True)
