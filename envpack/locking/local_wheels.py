@@ -12,11 +12,12 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from email.parser import HeaderParser
 from pathlib import Path
-from zipfile import BadZipFile, ZipFile
+from zipfile import BadZipFile, ZipFile, ZipInfo
 
 from packaging.tags import Tag
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
@@ -40,6 +41,21 @@ _LINES = 15
 _EPOCH = "315532800"
 _GLIBC = re.compile(rb"GLIBC_2\.(\d{1,2})(?!\d)")
 _ELF = b"\x7fELF"
+_CHUNK = 1 << 20
+# Longer than any name of a version of glibc, which may stand where two chunks meet.
+_OVERLAP = 32
+# What zipfile raises for bytes that are no wheel; the two RuntimeErrors: encrypted, unknown compression.
+_BROKEN = (
+    InvalidWheelFilename,
+    BadZipFile,
+    StopIteration,
+    OSError,
+    EOFError,
+    ValueError,
+    RuntimeError,
+    NotImplementedError,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +88,19 @@ class WheelBuilder:
     """Builds wheels into ``folder``, which must be there as long as the wheels are needed.
 
     ``sdists`` are the normalised names of packages of an index that may be built from source, or
-    :data:`ALL`.
+    :data:`ALL`. ``check`` gives the reason why the file of a wheel of that name cannot get into an image.
     """
 
     def __init__(
-        self, folder: Path, downloader: Downloader, progress: Progress, sdists: frozenset[str] = frozenset()
+        self,
+        folder: Path,
+        downloader: Downloader,
+        progress: Progress,
+        sdists: frozenset[str] = frozenset(),
+        check: Callable[[Path, str], str | None] = lambda _path, _name: None,
     ) -> None:
         self.sdists = sdists
+        self._check = check
         self._folder, self._downloader, self._progress = folder, downloader, progress
         self._built: dict[tuple[Path, str], BuiltWheel] = {}
 
@@ -89,7 +111,7 @@ class WheelBuilder:
         last, :class:`NetworkError` where what it needs cannot be fetched.
         """
         if package.path.name.endswith(".whl"):
-            return replace(_read(package.path, package.where), asked=package.text, where=package.where)
+            return replace(self._read(package.path, package.where), asked=package.text, where=package.where)
         built = self._build(package.path, package.text, options, python, package.where)
         source = package.path if package.path.is_dir() else None
         return replace(built, asked=package.text, source=source, where=package.where)
@@ -111,8 +133,14 @@ class WheelBuilder:
         if key not in self._built:
             with self._progress.step(f"Building a wheel of {label}"):
                 wheel = self._run(path, label, options, minor, where)
-            self._built[key] = replace(_read(wheel, where), compiled_here=True)
+            self._built[key] = replace(self._read(wheel, where), compiled_here=True)
         return self._built[key]
+
+    def _read(self, path: Path, where: Location | None) -> BuiltWheel:
+        wheel = _read(path, where)
+        if (why := self._check(path, wheel.name)) is not None:
+            raise SolveError(f"{path.name} cannot be put into an image", where=where, why=why, hint=_ANEW)
+        return wheel
 
     def _run(self, path: Path, label: str, options: PipOptions, python: str, where: Location | None) -> Path:
         from uv import find_uv_bin
@@ -166,10 +194,10 @@ def _read(path: Path, where: Location | None) -> BuiltWheel:
             metadata = HeaderParser().parsestr(archive.read(about).decode("utf-8", "replace"))
             for member in archive.infolist():
                 if not member.is_dir() and not member.filename.endswith(".py"):
-                    compiled |= _minors(archive.read(member))
-    except (InvalidWheelFilename, BadZipFile, StopIteration, OSError) as error:
+                    compiled |= _minors(archive, member)
+    except _BROKEN as error:
         why = str(error) or "it has no metadata"
-        raise SolveError(f"{path.name} is not a wheel", where=where, why=why) from error
+        raise SolveError(f"{path.name} is not a wheel", where=where, why=why, hint=_ANEW) from error
     local = [r for r in metadata.get_all("Requires-Dist") or [] if re.search(r"@\s*file:", r)]
     if local:
         raise SolveError(
@@ -189,9 +217,18 @@ def _read(path: Path, where: Location | None) -> BuiltWheel:
     )
 
 
-def _minors(data: bytes) -> set[int]:
-    """The versions of glibc that a file's symbols are from, if it is compiled."""
-    return {int(found[1]) for found in _GLIBC.finditer(data)} if data.startswith(_ELF) else set()
+def _minors(archive: ZipFile, member: ZipInfo) -> set[int]:
+    """The versions of glibc that a file's symbols are from, if it is compiled; never all of it in memory."""
+    found: set[int] = set()
+    with archive.open(member) as file:
+        data = file.read(_CHUNK)
+        if not data.startswith(_ELF):
+            return found
+        while data:
+            found |= {int(version[1]) for version in _GLIBC.finditer(data)}
+            more = file.read(_CHUNK)
+            data = data[-_OVERLAP:] + more if more else b""
+    return found
 
 
 class LocalWheels:
@@ -262,6 +299,7 @@ class LocalWheels:
         return tuple(indexed), tuple(carried)
 
 
+_ANEW = "Build the wheel anew (`pip wheel --no-deps`), or name the package's source instead."
 _ELSEWHERE = (
     "Build the wheel on a machine of the target's platform, python and glibc (`pip wheel --no-deps`), and "
     "name that file in place of the package: ./NAME-VERSION-TAGS.whl."

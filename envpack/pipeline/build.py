@@ -14,7 +14,7 @@ from envpack.engines import Engine, Image
 from envpack.errors import UsageError
 from envpack.ledger import Ledger
 from envpack.lockfile import Lockfile
-from envpack.pipeline import tools
+from envpack.pipeline import carried, tools
 from envpack.pipeline.project import find_lock, recipe_folder
 from envpack.pipeline.recipe import recipe_of, write_files
 from envpack.pipeline.settings import check_settings
@@ -117,6 +117,7 @@ def build(
         atomic.check(wanted.output)
     atomic.check(folder / "Dockerfile")
     check_settings(directory, recipe, ledger)
+    carried.say_outdated(directory, lock, ledger)
     if engine == "native":
         image = _native(wanted, lock, recipe, directory, config, scripts, progress, ledger, into)
         files = write_files(folder, image.recipe, lock, directory)

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envpack import atomic
-from envpack.errors import Problem
-from envpack.lockfile import CarriedWheel, Lockfile
+from envpack.errors import IntegrityError, Problem
+from envpack.ledger import Action, Ledger
+from envpack.lockfile import CarriedWheel, LockedPackage, Lockfile
 from envpack.pipeline.project import wheels_folder
 
 if TYPE_CHECKING:
@@ -56,6 +57,17 @@ def write(directory: Path, name: str, wheels: Mapping[str, Iterable[BuiltWheel]]
         raise atomic.cannot_write(folder, error) from error
 
 
+def unusable(path: Path, name: str) -> str | None:
+    """Why the wheel at ``path``, of the package ``name``, cannot get into an image; ``None`` if it can."""
+    from envpack.content import wheel
+
+    try:
+        wheel.open(path, LockedPackage(name, "", "pip", "", "", "", path=path.name))
+    except IntegrityError as error:
+        return error.why
+    return None
+
+
 def problems(directory: Path, lock: Lockfile, *, sources: bool = True) -> list[Problem]:
     """What of the wheels that ``lock`` carries, and with ``sources`` of their source, is not as it was."""
     from envpack.content import carried_wheels
@@ -65,6 +77,14 @@ def problems(directory: Path, lock: Lockfile, *, sources: bool = True) -> list[P
         wheels = {wheel for pin in lock.pins.platforms.values() for wheel in pin.wheels}
         found = carried_wheels.outdated(directory, sorted(wheels, key=lambda wheel: wheel.path))
     return found
+
+
+def say_outdated(directory: Path, lock: Lockfile, ledger: Ledger) -> None:
+    """Say in ``ledger`` what was changed since its wheel was built, for the wheel is what gets into images."""
+    if not problems(directory, lock, sources=False):
+        for problem in problems(directory, lock):
+            remedy = "Run `envpack lock` to build it anew."
+            ledger.add(Action.NEEDS_YOU, "a wheel is older than its source", problem.what, remedy=remedy)
 
 
 def _below(directory: Path, source: Path | None) -> str | None:

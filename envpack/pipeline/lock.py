@@ -191,7 +191,7 @@ def lock(
     path = lock_path(directory, spec.name)
     atomic.check(path)
     if keep:
-        return _kept(path, directory, spec, subdirs, settings)
+        return _kept(path, directory, spec, subdirs, settings, ledger)
     cache = Cache(config.cache)
     cache.prepare()
     # The folder says from now on that the cache is in use.
@@ -214,7 +214,7 @@ def lock(
             cuda=cuda,
             prefer=prefer,
             pin=pin,
-            builder=locking.WheelBuilder(folder, downloader, progress, sdists),
+            builder=locking.WheelBuilder(folder, downloader, progress, sdists, carried.unusable),
         )
         if strict:
             _refuse_deviations(ledger)
@@ -300,7 +300,12 @@ def check(
 
 
 def _kept(
-    path: Path, directory: Path, spec: EnvSpec, subdirs: Sequence[str], settings: ProjectSettings
+    path: Path,
+    directory: Path,
+    spec: EnvSpec,
+    subdirs: Sequence[str],
+    settings: ProjectSettings,
+    ledger: Ledger,
 ) -> Locked:
     """The lock at ``path`` with new settings and variables."""
     from envpack import locking
@@ -311,6 +316,7 @@ def _kept(
     problems += carried.problems(directory, lock, sources=False)
     locking.check(lock, kept, subdirs, problems)
     assert lock.pins is not None  # as was just checked
+    carried.say_outdated(directory, lock, ledger)
     before = path.read_bytes()
     pins = replace(lock.pins, variables=spec.variables, settings=settings.image, tools=tools.current())
     locking.rewrite(path, pins)

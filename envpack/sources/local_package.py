@@ -26,10 +26,10 @@ _EXTRAS = re.compile(r"(?P<target>[^\[\]]+)(?P<extras>\[[A-Za-z0-9._,\s-]*\])\Z"
 _PROJECT = ("pyproject.toml", "setup.py")
 
 
-def find(line: str, folder: Path) -> LocalPackage | str | None:
+def find(line: str, folder: Path, *, editable: bool = False) -> LocalPackage | str | None:
     """What ``line`` names, seen from ``folder``; the reason if that is there and no package.
 
-    ``None`` where it names nothing that is on this machine.
+    ``None`` where it names nothing that is on this machine. An ``editable`` one may be a folder's bare name.
     """
     line = line.strip()
     if line[:1] in ("'", '"') and line[-1:] == line[:1]:
@@ -45,7 +45,8 @@ def find(line: str, folder: Path) -> LocalPackage | str | None:
     target, _, fragment = target.partition("#")
     if not extras and (found := _EXTRAS.match(target)):
         target, extras = found["target"].rstrip(), found["extras"]
-    if not (is_local(target) or ("/" in target and "://" not in target) or target.endswith(FILES)):
+    path_like = is_local(target) or ("/" in target and "://" not in target) or target.endswith(FILES)
+    if not path_like and not (editable and ":" not in target):
         return None
     path = _path(target, folder)
     if path is None:

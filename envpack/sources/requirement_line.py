@@ -141,8 +141,8 @@ def elsewhere(target: str) -> Read:
             why += ", for another platform"
         remedy = f"Replace the line by {named}, if an index has that."
         return Read(Action.NEEDS_YOU, why, remedy)
-    why = "it is a folder or file of this machine"
-    remedy = "Remove the line: your own code can stay outside the image, or become a wheel in an index."
+    why = "it is a folder or file that is not on this machine"
+    remedy = "Put it where the line says, or remove the line: your own code can stay outside the image."
     return Read(Action.NEEDS_YOU, why, remedy)
 
 

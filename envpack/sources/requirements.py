@@ -189,9 +189,9 @@ def _requirement(into: PipLines, line: str, where: Location) -> None:
         into.frozen.append(re.split(r"[\s=@\[]", line, maxsplit=1)[0].lower())
 
 
-def _local(into: PipLines, target: str, line: str, where: Location) -> bool:
+def _local(into: PipLines, target: str, line: str, where: Location, *, editable: bool = False) -> bool:
     """Whether ``target`` is on this machine; then ``into`` has it, or what stands against it."""
-    found = local_package.find(target, into.directory / Path(where.file).parent)
+    found = local_package.find(target, into.directory / Path(where.file).parent, editable=editable)
     if found is None:
         return False
     shown = shown_line(line)
@@ -249,7 +249,7 @@ def _option(into: PipLines, line: str, where: Location) -> None:
         _include(into, line, value, where, constraints=name == "--constraint")
     elif name == "--editable":
         into.evidence.append(f"-e {value}")
-        if _local(into, value, f"-e {value}", where):
+        if _local(into, value, f"-e {value}", where, editable=True):
             return
         if re.match(r"(git|hg|svn|bzr)(\+|://)|git@", value):
             read = requirement_line.read(value)

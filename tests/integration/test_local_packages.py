@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
+import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import pytest
 
@@ -14,7 +18,7 @@ from envpack.entry import Kind
 from envpack.formats import sif
 from envpack.formats.squashfs.reader import Squashfs
 from tests.conftest import Served
-from tests.integration.commands import envpack, failed
+from tests.integration.commands import envpack, failed, with_prelude
 from tests.standins.settings import config_toml
 
 SITE = "opt/env/lib/python3.11/site-packages"
@@ -137,7 +141,9 @@ def test_a_changed_source_or_wheel_is_noticed(project: Path, config: Path) -> No
     before = module.read_text()
     module.write_text("def main(): ...\n")
     failed(envpack("lock", "--check", config=config, cwd=project, check=False), 1, "src/mine/__init__.py")
-    envpack("lock", "--keep", config=config, cwd=project)
+    for command in ("lock", "--keep"), ("build", "--format", "sqfs"):
+        said = envpack(*command, config=config, cwd=project).stderr
+        assert "src/mine/__init__.py has changed since lockfiles/wheels/own/mine_own-1.5" in said
     module.write_text(before)
     (module.parent / "new.py").touch()
     failed(envpack("lock", "--check", config=config, cwd=project, check=False), 1, "src/mine/new.py")
@@ -185,7 +191,7 @@ def test_files_of_this_machine(project: Path, config: Path) -> None:
     ready = project / "ready"
     shutil.copytree(project / "lockfiles/wheels/own", ready)
     foreign = ready / "far-1.0-cp311-cp311-win_amd64.whl"
-    shutil.copy(ready / "below-0.1-py3-none-any.whl", foreign)
+    hostile(foreign, {}, name="far")
     lines = f"below @ file://{ready}/below-0.1-py3-none-any.whl\nready/{foreign.name}\n"
     (project / "requirements.txt").write_text(lines)
     named = ["requirements.txt", "--name", "files", "--python", "3.11"]
@@ -196,6 +202,69 @@ def test_files_of_this_machine(project: Path, config: Path) -> None:
     assert [p.path for p in lock_of(project, "files").packages if p.manager == "pip"] == [
         "lockfiles/wheels/files/below-0.1-py3-none-any.whl"
     ]
+
+
+def hostile(path: Path, files: Mapping[str, bytes], name: str = "mine") -> Path:
+    """A wheel of version 1.0 with ``files`` beside its metadata; RECORD is right about them."""
+    about = f"{name}-1.0.dist-info/"
+    content = {
+        f"{about}METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n".encode(),
+        f"{about}WHEEL": b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        **files,
+    }
+    with ZipFile(path, "w", ZIP_DEFLATED) as archive:
+        rows = [f"{about}RECORD,,"]
+        for member, data in content.items():
+            digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
+            rows.append(f"{member},sha256={digest},{len(data)}")
+            archive.writestr(member, data)
+        archive.writestr(f"{about}RECORD", "\n".join(rows) + "\n")
+    return path
+
+
+def test_wheels_that_no_image_can_have(tmp_path: Path, config: Path) -> None:
+    """They are refused when they are locked, with the line that names them and what is wrong."""
+    wheel = tmp_path / "mine-1.0-py3-none-any.whl"
+    (tmp_path / "requirements.txt").write_text(f"six\n./{wheel.name}\n")
+    lock = ["lock", "requirements.txt", "--name", "own", "--python", "3.11"]
+
+    def refused(*said: str) -> None:
+        done = envpack(*lock, config=config, cwd=tmp_path, check=False)
+        text = failed(done, 4, "requirements.txt:2", wheel.name, *said)
+        assert "cache" not in text
+        assert not (tmp_path / "lockfiles").exists()
+
+    hostile(wheel, {"../../../etc/passwd": b"x"})
+    refused("cannot be put into an image", "'../../../etc/passwd'")
+    hostile(wheel, {"mine-1.0.dist-info/entry_points.txt": b"[console_scripts]\n../x = mine:main\n"})
+    refused("cannot be put into an image", "entry point ../x")
+    hostile(wheel, {}).write_bytes(b"PK")
+    refused("is not a wheel")
+    # An encrypted member, an unknown way of compression, broken data.
+    for where, value in ((8, 1), (10, 97)):
+        data = bytearray(hostile(wheel, {"mine.txt": b"x"}).read_bytes())
+        for start in [at for at in range(len(data)) if data.startswith(b"PK\1\2", at)]:
+            data[start + where] = value
+        wheel.write_bytes(data)
+        refused("is not a wheel")
+    data = bytearray(hostile(wheel, {"mine.txt": os.urandom(5000)}).read_bytes())
+    data[-3000:-2000] = bytes(1000)
+    wheel.write_bytes(data)
+    refused("is not a wheel")
+
+
+def test_a_wheel_is_not_read_into_memory(tmp_path: Path, config: Path) -> None:
+    """What it holds may be larger than this machine's memory."""
+    wheel = hostile(tmp_path / "mine-1.0-py3-none-any.whl", {"zeros.bin": b"\x7fELF" + bytes(600_000_000)})
+    (tmp_path / "requirements.txt").write_text(f"six\n./{wheel.name}\n")
+    command = with_prelude(
+        "import atexit, sys\n"
+        "status = lambda: open('/proc/self/status').read()\n"
+        "atexit.register(lambda: print(status().partition('VmHWM:')[2].split()[0], file=sys.stderr))"
+    )
+    lock = ["lock", "requirements.txt", "--name", "own", "--python", "3.11"]
+    done = envpack(*lock, config=config, cwd=tmp_path, command=command)
+    assert int(done.stderr.splitlines()[-1]) < 300 << 10  # KiB
 
 
 def test_packages_that_are_source_only(tmp_path: Path, config: Path) -> None:

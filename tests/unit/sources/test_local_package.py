@@ -57,6 +57,16 @@ def test_what_is_not(folder: Path, line: str) -> None:
     assert find(line, folder) is None
 
 
+def test_an_editable_one_may_be_a_bare_name(folder: Path) -> None:
+    """As for pip: ``-e pkg`` is the folder, also a link to it."""
+    (folder / "linked").symlink_to("pkg")
+    for line in ("pkg", "linked", "pkg[a]"):
+        found = find(line, folder, editable=True)
+        assert isinstance(found, LocalPackage)
+        assert found.path == folder / line.partition("[")[0]
+    assert find("absent", folder, editable=True) is None
+
+
 @pytest.mark.parametrize("line", ["./notes", ".", "./pkg ; nonsense"])
 def test_what_is_there_and_no_package(folder: Path, line: str) -> None:
     assert isinstance(find(line, folder), str)

@@ -84,7 +84,8 @@ def test_options_without_meaning_here_are_dropped_and_said(option: str) -> None:
 @pytest.mark.parametrize(
     ("line", "why"),
     [
-        ("-e .", "folder or file"),
+        ("-e .", "folder or file that is not on this machine"),
+        ("-e name", "folder or file that is not on this machine"),
         ("--editable=./src", "folder or file"),
         (".", "folder or file"),
         ("./wheels/a-1-py3-none-any.whl", "file of the machine"),
