@@ -39,6 +39,11 @@ PLATFORMS: dict[str, Platform] = {
 DEFAULT_PLATFORM = "linux-64"
 
 
+def host() -> Platform | None:
+    """The platform of this machine; ``None`` if images cannot be built for it."""
+    return next((p for p in PLATFORMS.values() if p.is_host), None)
+
+
 def get(subdir: str) -> Platform:
     """The platform with conda's name ``subdir``; raises :class:`UsageError` naming the known ones."""
     try:

@@ -25,6 +25,7 @@ from envpack.engines.native.activated import evaluated
 from envpack.engines.native.gathering import Gathered, Gathering
 from envpack.engines.native.imports import requested_modules, top_level_modules
 from envpack.engines.native.linked import Base, ImageWriter, Linked, Part, Workspace
+from envpack.engines.native.linking import compiling_python
 from envpack.engines.native.order import link_order
 from envpack.engines.native.segments import Segments
 from envpack.errors import EngineError, Problem
@@ -73,13 +74,19 @@ class NativeEngine:
         assert output is not None
         refuse_commands(recipe)
         packages = link_order(lock.for_platform(recipe.platform.subdir))
+        compiling = compiling_python(lock, recipe.platform)
         with (
             ThreadPoolExecutor(self._workers, thread_name_prefix="compress") as pool,
             self._cache.temporary() as folder,
         ):
             segments = Segments(self._cache, folder, self._writer.options, pool)
             gathered = self._gathering.gather(
-                packages, recipe, segments, folder, on_base=self._writer.on_base
+                packages,
+                compiling,
+                recipe,
+                segments,
+                folder,
+                on_base=self._writer.on_base,
             )
             base, parts, linker = gathered.base, gathered.parts, gathered.linker
             scripts = self._scripts(gathered, ledger)
@@ -127,9 +134,10 @@ class NativeEngine:
             ledger.add(
                 Action.DROPPED,
                 "bytecode",
-                f"python for {linker.platform} does not run on this machine, so packages that ship no "
-                "bytecode have none in the image: importing them is slower",
-                remedy=f"Build on a machine of the platform {linker.platform}.",
+                f"python for {linker.platform} does not run on this machine, and the lock has none of its "
+                "version that does, so packages that ship no bytecode have none in the image: importing them "
+                "is slower",
+                remedy=f"Build on a machine of the platform {linker.platform}, or lock for this one too.",
             )
         return scripts
 

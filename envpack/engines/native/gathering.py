@@ -52,16 +52,20 @@ class Gathering:
     def gather(
         self,
         packages: Sequence[LockedPackage],
+        compiling: Sequence[LockedPackage],
         recipe: Recipe,
         segments: Segments,
         folder: Path,
         *,
         on_base: bool,
     ) -> Gathered:
-        """Every package, and the base image if wanted, as segments. Raises the errors of all parts."""
+        """Every package, and the base image if wanted, as segments. Raises the errors of all parts.
+
+        ``compiling`` are the packages of the python that compiles (:func:`.linking.compiling_python`).
+        """
         manifest = self._manifest(recipe) if on_base else None
         layers = () if manifest is None else self.registry.downloads(manifest)
-        archives = {p: self.cache.archive(p.sha256, p.filename) for p in packages}
+        archives = {p: self.cache.archive(p.sha256, p.filename) for p in (*packages, *compiling)}
         self.cache.use(*archives.values())
         carried_wheels.take(self.project, archives, archives.values())
         import os
@@ -69,7 +73,7 @@ class Gathering:
         linkers = int(os.environ.get("LK", min(self.workers, _MOST_LINKERS)))
         with (
             self.progress.step("Linking packages", len(packages)) as task,
-            Linker(segments, folder, packages, archives, recipe, self.workers) as linker,
+            Linker(segments, folder, packages, compiling, archives, recipe, self.workers) as linker,
             Arrivals(linkers, segments.stop) as arrivals,
         ):
 
@@ -84,7 +88,7 @@ class Gathering:
                 base = arrivals.when(paths, partial(self._base, segments, manifest, paths))
             needed = linker.interpreter
             links = [
-                arrivals.when({path, *needed}, partial(link, package)) for package, path in archives.items()
+                arrivals.when({archives[package], *needed}, partial(link, package)) for package in packages
             ]
             wanted = {d.path: d for d in layers}
             for package, path in _in_order(archives, needed):

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from envpack import platforms
 from envpack.content.conda_archive import CondaArchive
 from envpack.content.python_layout import PythonLayout
 from envpack.engines.native.segments import Segments
 from envpack.entry import Entry
 from envpack.errors import LockError
-from envpack.lockfile import LockedPackage
+from envpack.lockfile import LockedPackage, Lockfile
+from envpack.platforms import Platform
 from envpack.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -22,11 +24,12 @@ if TYPE_CHECKING:
 
 
 class Linker:
-    """Links the packages of one image, from several threads. A context manager: the environment's python,
-    which compiles bytecode, starts when the first package needs it and is gone at the end.
+    """Links the packages of one image, from several threads. A context manager: the python that compiles
+    bytecode starts when the first package needs it and is gone at the end.
 
-    ``archives`` are the files of ``packages``; those of :attr:`interpreter` must be there before others are
-    linked. ``folder`` is for the unpacked interpreter; ``workers`` is how many of it run.
+    ``compiling`` are the packages of that python (:func:`compiling_python`); ``archives`` are the files of
+    all, those of :attr:`interpreter` there before others are linked. ``folder`` is for the unpacked
+    interpreter; ``workers`` is how many of it run.
     """
 
     def __init__(
@@ -34,14 +37,15 @@ class Linker:
         segments: Segments,
         folder: Path,
         packages: Sequence[LockedPackage],
+        compiling: Sequence[LockedPackage],
         archives: Mapping[LockedPackage, Path],
         recipe: Recipe,
         workers: int,
     ) -> None:
         self._segments, self._folder, self._archives = segments, folder, archives
         self._recipe, self._workers = recipe, workers
-        self._conda = {p.name: p for p in packages if p.manager == "conda"}
-        self._python = self._conda.get("python")
+        self._python = _python(packages)
+        self._compiling = compiling
         self._lock = threading.RLock()
         self._layout: PythonLayout | None = None
         self._compiler: Compiler | None = None
@@ -57,10 +61,9 @@ class Linker:
 
     @property
     def interpreter(self) -> tuple[Path, ...]:
-        """The archives of python and of what it depends on, without which nothing can be linked."""
-        if self._python is None:
-            return ()
-        return tuple(self._archives[p] for p in (self._python, *self._needed(self._python)))
+        """The archives of the environment's python and of the one that compiles: all others wait for them."""
+        own = () if self._python is None else (self._python,)
+        return tuple(dict.fromkeys(self._archives[p] for p in (*own, *self._compiling)))
 
     @property
     def layout(self) -> PythonLayout | None:
@@ -77,8 +80,8 @@ class Linker:
 
     @property
     def can_compile(self) -> bool:
-        """Whether the environment's python runs on this machine."""
-        return self._python is not None and self._recipe.platform.is_host
+        """Whether there is a python that runs on this machine and makes the environment's bytecode."""
+        return bool(self._compiling)
 
     @property
     def platform(self) -> str:
@@ -129,18 +132,35 @@ class Linker:
             if self._compiler is None:
                 from envpack.content.compiler import Compiler
 
-                python, *libraries = self.interpreter
+                python, *libraries = (self._archives[package] for package in self._compiling)
                 compiler = Compiler(python, libraries, workers=self._workers, folder=self._folder)
                 self._compiler = self._stack.enter_context(compiler)
             return self._compiler
 
-    def _needed(self, package: LockedPackage) -> Iterator[LockedPackage]:
-        """All that ``package`` depends on, by name."""
-        seen = {package.name}
-        queue = [package]
-        while queue:
-            for name in queue.pop().dependencies:
-                if name in self._conda and name not in seen:
-                    seen.add(name)
-                    queue.append(self._conda[name])
-        yield from (self._conda[name] for name in sorted(seen - {package.name}))
+
+def compiling_python(lock: Lockfile, platform: Platform) -> tuple[LockedPackage, ...]:
+    """The packages of the python that compiles for ``platform``, python first; none if none runs here.
+
+    Bytecode is that of a version of python, whatever the machine: for another platform's image the lock's
+    python for this machine does as well, if it is of the same version.
+    """
+    host = platforms.host()
+    if host is None or host.subdir not in lock.platforms:
+        return ()
+    wanted, packages = _python(lock.for_platform(platform.subdir)), lock.for_platform(host.subdir)
+    python = _python(packages)
+    if wanted is None or python is None or python.version != wanted.version:
+        return ()
+    by_name = {p.name: p for p in packages if p.manager == "conda"}
+    seen = {python.name}
+    queue = [python]
+    while queue:
+        for name in queue.pop().dependencies:
+            if name in by_name and name not in seen:
+                seen.add(name)
+                queue.append(by_name[name])
+    return (python, *(by_name[name] for name in sorted(seen - {python.name})))
+
+
+def _python(packages: Iterable[LockedPackage]) -> LockedPackage | None:
+    return next((p for p in packages if p.manager == "conda" and p.name == "python"), None)
