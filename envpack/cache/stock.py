@@ -7,6 +7,7 @@ is gone before a command looks for it, which then fetches or makes it.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -38,6 +39,8 @@ class Removal:
 def items(cache: Cache) -> tuple[Item, ...]:
     """All that the cache holds. What vanishes meanwhile is left out; raises :class:`OutputError`."""
     try:
+        if cache.root.exists() and not cache.root.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         return tuple(_items(cache.root))
     except FileNotFoundError:
         return ()

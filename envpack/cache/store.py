@@ -176,10 +176,12 @@ class Cache:
 
 def cannot_write(root: Path, error: OSError) -> OutputError:
     """The error for a cache that cannot be written."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    first = "Free some space there" if full else "Change who may write it"
     return OutputError(
         f"cannot write to the cache {root}",
         why=error.strerror or str(error),
-        hint="Free some space there, or name another folder with ENVPACK_CACHE.",
+        hint=f"{first}, or name another folder with ENVPACK_CACHE.",
     )
 
 

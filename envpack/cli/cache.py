@@ -111,7 +111,7 @@ def _pruned(result: Pruned) -> None:
         f"{amount(result.left, 'bytes')} are left in {result.root}"
     )
     if result.in_use:
-        click.echo(f"{amount(len(result.in_use), 'items')} more stay: running commands use them")
+        click.echo(f"{amount(len(result.in_use), 'items')} more stay: running commands may use them")
 
 
 def _verified(result: Verified) -> None:

@@ -84,7 +84,7 @@ def _labels(_context: click.Context, _option: click.Parameter, given: Sequence[s
 
 def _platforms(_context: click.Context, _option: click.Parameter, given: Sequence[str]) -> tuple[str, ...]:
     """``--platform A,B`` and ``--platform A --platform B``, each once."""
-    return tuple(dict.fromkeys(name for text in given for name in text.split(",")))
+    return tuple(dict.fromkeys(name.strip() for text in given for name in text.split(",")))
 
 
 @click.group(

@@ -29,7 +29,9 @@ def error(problem: EnvpackError) -> None:
     """What happened, where, why and what to do next, on standard error."""
     _line("error", problem.what, problem.where, colour="red")
     for each in problem.problems:
-        click.echo(f"  {_sentence(each)}", err=True)
+        # What to do is said once, where it is the same for all.
+        own = replace(each, hint=None) if each.hint == problem.hint else each
+        click.echo(f"  {_sentence(own)}", err=True)
     if problem.why:
         _block("why", problem.why)
     if problem.hint:

@@ -60,7 +60,7 @@ class CacheContent:
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What was, or with ``dry_run`` would be, removed; what running commands use; what is left."""
+    """What was, or with ``dry_run`` would be, removed; what running commands may use; what is left."""
 
     root: Path
     removed: tuple[Item, ...]
@@ -133,6 +133,8 @@ def prune_cache(
     cache = Cache(config.cache)
     found = items(cache)
     chosen = excess(found, now=now, older_than=older_than, max_size=max_size)
+    if chosen and not dry_run:
+        cache.prepare()
     done = remove(cache, chosen, now=now, dry_run=dry_run)
     return Pruned(config.cache, done.removed, done.in_use, total(found) - total(done.removed), dry_run)
 

@@ -80,7 +80,7 @@ def problems(directory: Path, lock: Lockfile, *, sources: bool = True) -> list[P
 
 
 def say_outdated(directory: Path, lock: Lockfile, ledger: Ledger) -> None:
-    """Say in ``ledger`` what was changed since its wheel was built, for the wheel is what gets into images."""
+    """Say in ``ledger`` what was changed since its wheel was built: images get the wheel."""
     if not problems(directory, lock, sources=False):
         for problem in problems(directory, lock):
             remedy = "Run `envpack lock` to build it anew."

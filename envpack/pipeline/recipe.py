@@ -113,6 +113,7 @@ def _requested(pins: BuildPins, subdir: str, versions: dict[str, str]) -> tuple[
 def _platform(lock: Lockfile, path: Path, subdir: str | None) -> str:
     """The platform to build: the one asked for, the only one, or this machine's."""
     if subdir is not None and subdir not in lock.platforms:
+        get_platform(subdir)
         raise UsageError(
             f"{path} has no packages for {subdir}",
             why=f"it was made for {', '.join(lock.platforms)}",

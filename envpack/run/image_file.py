@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +47,12 @@ def open_image(path: Path) -> ImageFile:
         return ImageFile(path, 0)
     if not head.endswith(_SIF_MAGIC):
         raise EngineError(
-            f"{path} is not an image", why="it is neither a SIF file nor a squashfs file system"
+            f"{path} is not an image that runs here",
+            why="it is neither a SIF file nor a squashfs file system",
+            hint="An OCI archive runs after `docker load -i FILE` or `podman load -i FILE`; "
+            "`apptainer exec oci-archive:FILE` takes it as it is."
+            if tarfile.is_tarfile(path)
+            else "Make one with `envpack build`.",
         )
     found = sif.read(path)
     partition = found.partition()

@@ -11,7 +11,15 @@ from typing import Any
 
 import pytest
 
-from tests.integration.commands import Done, envpack, error, failed, nothing_written
+from tests.integration.commands import (
+    COMMAND,
+    WITHOUT_PRIVILEGES,
+    Done,
+    envpack,
+    error,
+    failed,
+    nothing_written,
+)
 from tests.integration.conftest import Prepared, Project
 
 DAY = 86400
@@ -62,6 +70,37 @@ def test_a_cache_that_is_not_there(project: Project, tmp_path: Path) -> None:
         )  # fmt: skip
         assert done.returncode == 0
     assert not (tmp_path / "absent").exists()
+
+
+def test_a_cache_that_can_only_be_read(project: Project) -> None:
+    """Nothing is said to be in use that merely cannot be removed."""
+    age(project, 30)
+    folders = [project.cache, *(p for p in project.cache.rglob("*") if p.is_dir())]
+    for folder in folders:
+        folder.chmod(0o555)
+    try:
+        assert asked(project)["bytes"] > 0
+        run(project, "cache", "verify")
+        with nothing_written(project.cache):
+            for arguments in (["prune", "--max-size", "0"], ["clean"]):
+                done = envpack(
+                    "cache", *arguments, config=project.config, cwd=project.folder, check=False,
+                    command=[*WITHOUT_PRIVILEGES, *COMMAND],
+                )  # fmt: skip
+                failed(done, 8, "cannot write to the cache", "Change who may write it")
+    finally:
+        for folder in folders:
+            folder.chmod(0o755)
+
+
+def test_a_cache_that_is_a_file(project: Project, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for arguments in ([], ["clean"], ["verify"]):
+        done = envpack(
+            "cache", *arguments, config=project.config, cwd=project.folder, check=False,
+            ENVPACK_CACHE=str(tmp_path / "file"),
+        )  # fmt: skip
+        failed(done, 8, "cannot read the cache", "Not a directory")
 
 
 @pytest.mark.parametrize("format", ["sif", "oci"])

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from envpack.pipeline.target import FORMATS
+from tests.absent import absent
 from tests.integration import pythons
 from tests.integration.commands import COMMAND, envpack, leftovers
 from tests.integration.conftest import Prepared, Project
@@ -106,7 +107,7 @@ def test_pythons(with_python: Prepared, expected: dict[str, str], tmp_path: Path
     """The python that runs envpack is not the environment's, which compiles its own bytecode."""
     found = pythons.interpreter(version)
     if found is None:
-        pytest.skip(f"there is no CPython {version} here: on PATH, of pyenv or of uv")
+        absent(f"there is no CPython {version} here: on PATH, of pyenv or of uv")
     python = (str(pythons.with_dependencies(found, version)), "-m", "envpack")
     circumstances = Circumstances(python=python, variables=pythons.variables())
     assert built(with_python.copied(tmp_path), circumstances) == expected

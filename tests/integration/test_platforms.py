@@ -14,6 +14,7 @@ import pytest
 
 from envpack.formats import sif
 from envpack.formats.squashfs.reader import Squashfs
+from tests.absent import absent
 from tests.conftest import Served
 from tests.integration.commands import envpack, failed
 from tests.standins.settings import config_toml
@@ -143,7 +144,7 @@ def test_the_recipes_are_those_of_the_first(project: Path) -> None:
 
 def test_skopeo_copies_it_whole(project: Path, built: dict[str, Any], tmp_path: Path) -> None:
     if shutil.which("skopeo") is None:
-        pytest.skip("there is no skopeo")
+        absent("there is no skopeo")
     archive = f"oci-archive:{project / built['platforms'][0]['image']}"
     command = ["skopeo", "inspect", "--raw", archive]
     raw = subprocess.run(command, capture_output=True, check=True).stdout
@@ -160,7 +161,8 @@ def test_skopeo_copies_it_whole(project: Path, built: dict[str, Any], tmp_path: 
         (("--sandbox",), "a sandbox is for this machine"),
         (("-o", "x.sif"), "do not fit into x.sif"),
         (("--platform", "linux-ppc64le"), "no packages for linux-ppc64le"),
-        (("--platform", "win-64"), "no packages for win-64"),
+        (("--platform", "win-64"), "cannot be built for the platform 'win-64'"),
+        (("--platform", "linux-64,"), "cannot be built for the platform ''"),
     ],
 )
 def test_what_cannot_be(project: Path, options: tuple[str, ...], words: str) -> None:

@@ -43,6 +43,12 @@ def test_an_error_says_what_where_why_and_what_to_do(capsys: pytest.CaptureFixtu
     ]
 
 
+def test_what_to_do_for_all_problems_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    problems = [Problem("a is absent", hint="Ask."), Problem("b is absent", hint="Look.")]
+    show.error(EnvpackError("two things are absent", problems=problems, hint="Ask."))
+    assert capsys.readouterr().err.splitlines()[1:] == ["  a is absent", "  b is absent. Look.", "  do: Ask."]
+
+
 def test_findings_are_lines_with_remedies(capsys: pytest.CaptureFixture[str]) -> None:
     show.findings(
         [

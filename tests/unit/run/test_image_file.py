@@ -1,3 +1,4 @@
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,15 @@ def test_what_is_no_image(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.sif").write_bytes(content)
     with pytest.raises(EngineError, match="is not an image"):
         open_image(tmp_path / "x.sif")
+
+
+def test_an_archive_for_docker(tmp_path: Path) -> None:
+    """How it is run is said."""
+    with tarfile.open(tmp_path / "x.oci.tar", "w") as archive:
+        archive.addfile(tarfile.TarInfo("oci-layout"))
+    with pytest.raises(EngineError, match="not an image that runs here") as raised:
+        open_image(tmp_path / "x.oci.tar")
+    assert "docker load -i" in (raised.value.hint or "")
 
 
 def test_what_cannot_be_read(tmp_path: Path) -> None:
