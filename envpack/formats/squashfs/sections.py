@@ -40,4 +40,5 @@ class Paths:
         return self._data.count(b"\0")
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(self._data[:-1].split(b"\0") if self._data else ())
+        if self._data:  # taken apart when the first is wanted: those of many segments may be chained
+            yield from self._data[:-1].split(b"\0")
