@@ -18,10 +18,9 @@ from __future__ import annotations
 import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 
-from envpack.content.compiler import Compiler
+from envpack.content.compiler import Answer, Compiler
 from envpack.entry import Entry, Kind, file
 
 _PYC = re.compile(r"((?:.*/)?)__pycache__/([^/]+?)\.([^./]+)((?:\.opt-[^./]+)?)\.pyc\Z", re.DOTALL)
@@ -83,7 +82,7 @@ class _File:
 class _Pending:
     """A ``.pyc`` on its way: what to make of the compiler's answer."""
 
-    answer: Future[bytes | None]
+    answer: Answer
     finish: Callable[[bytes | None], Entry | None]
 
 

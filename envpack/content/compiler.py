@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import Popen
 from types import TracebackType
+from typing import Protocol
 
 from envpack import process
 from envpack.atomic import cannot_write
@@ -44,6 +45,23 @@ _WORKER = Path(__file__).with_name("compile_worker.py")
 # What goes to a worker at once: enough that waking up costs little, little enough that all have work.
 _BATCH = 16
 _BATCH_SIZE = 1 << 20
+
+
+class Answer(Protocol):
+    """What was asked for, now or later: a future as far as it is needed, as most hashes are known at once."""
+
+    def result(self) -> bytes | None:
+        """The answer, waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """An answer that is there."""
+
+    answer: bytes
+
+    def result(self) -> bytes:
+        return self.answer
 
 
 class Compiler:
@@ -118,13 +136,12 @@ class Compiler:
         self._requests.put(request)
         return request.answer
 
-    def source_hash(self, source: bytes) -> Future[bytes | None]:
+    def source_hash(self, source: bytes) -> Answer:
         """The eight bytes by which this python's ``.pyc`` files know their source."""
-        request = _Request(b"H", "", source)
         if self._hashes_here:
-            request.answer.set_result(self._hash(source))
-        else:
-            self._requests.put(request)
+            return _Known(self._hash(source))
+        request = _Request(b"H", "", source)
+        self._requests.put(request)
         return request.answer
 
     def _hash(self, source: bytes) -> bytes:

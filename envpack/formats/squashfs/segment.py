@@ -29,7 +29,9 @@ from envpack.formats.squashfs.index import (
 )
 from envpack.formats.squashfs.options import Options
 
-# Blocks in flight: enough to keep a few threads busy, few enough to bound memory.
+# Bytes of blocks that are compressed by one thread at once, and how many such batches are in flight: enough
+# to keep a few threads busy, few enough to bound memory.
+_BATCH = 1 << 20
 _WINDOW = 8
 # Files up to this size are held in memory to be compared with those before; larger ones stream.
 _COMPARED = 8 << 20
@@ -63,7 +65,7 @@ class _Run:
 
 
 class _Blocks:
-    """Compresses blocks in a pool and writes them in the order they were given."""
+    """Compresses blocks in a pool, some at a time, and writes them in the order they were given."""
 
     def __init__(self, out: BinaryIO, compress: Compress, pool: Executor) -> None:
         self.size = 0
@@ -71,58 +73,70 @@ class _Blocks:
         self._out = out
         self._compress = compress
         self._pool = pool
-        self._pending: deque[tuple[_Run, _Block, Future[tuple[bytes, int]] | None]] = deque()
+        self._batch = _Batch()
+        self._pending: deque[tuple[_Batch, Future[list[tuple[bytes, int]]]]] = deque()
 
     def put(self, run: _Run, data: bytes) -> None:
-        """Queue one block of ``run``."""
-        block = _Block(data)
-        self._pending.append((run, block, self._pool.submit(self._pack, block)))
-        self._write(_WINDOW)
-
-    def put_hole(self, run: _Run) -> None:
-        """Queue a block of zeros, which takes no space."""
-        self._pending.append((run, _Block(b""), None))
+        """Queue one block of ``run``; no bytes at all are a block of zeros, which takes no space."""
+        batch = self._batch
+        batch.runs.append(run)
+        batch.blocks.append(data)
+        batch.size += len(data)
+        if batch.size >= _BATCH:
+            self._submit()
+            self._write(_WINDOW)
 
     def finish(self) -> None:
         """Write what is queued."""
+        self._submit()
         self._write(0)
 
     def abandon(self) -> None:
         """Forget what is queued."""
-        for _, block, future in self._pending:
-            if future is not None and future.cancel():
-                block.data = b""
+        for batch, future in self._pending:
+            if future.cancel():
+                batch.blocks.clear()
 
-    def _pack(self, block: _Block) -> tuple[bytes, int]:
-        data = block.data
-        packed = self._compress(data)
-        if len(packed) < len(data):
-            return packed, len(packed)
-        return data, len(data) | layout.BLOCK_PLAIN
+    def _submit(self) -> None:
+        self._pending.append((self._batch, self._pool.submit(self._pack, self._batch)))
+        self._batch = _Batch()
+
+    def _pack(self, batch: _Batch) -> list[tuple[bytes, int]]:
+        """Each block as it is stored, and its block word."""
+        stored = []
+        for data in batch.blocks:
+            packed = self._compress(data) if data else b""
+            if len(packed) < len(data) or not data:
+                stored.append((packed, len(packed)))
+            else:
+                stored.append((data, len(data) | layout.BLOCK_PLAIN))
+        batch.blocks.clear()
+        return stored
 
     def _write(self, allowed: int) -> None:
         while len(self._pending) > allowed:
-            run, block, future = self._pending.popleft()
-            if future is None:
-                packed, word = b"", 0
-            elif future.cancel():  # not begun: who would wait for it does it
-                packed, word = self._pack(block)
-                block.data = b""
-            else:
-                packed, word = future.result()
-            if not run.words:
-                run.start = self.size
-            run.words.append(word)
-            self._out.write(packed)
-            self.digest.update(packed)
-            self.size += len(packed)
+            batch, future = self._pending.popleft()
+            # What has not begun is done by the one who would wait for it.
+            stored = self._pack(batch) if future.cancel() else future.result()
+            for run, (packed, word) in zip(batch.runs, stored, strict=True):
+                if not run.words:
+                    run.start = self.size
+                run.words.append(word)
+                self._out.write(packed)
+                self.digest.update(packed)
+                self.size += len(packed)
 
 
 @dataclass(slots=True, eq=False)
-class _Block:
-    """The bytes of a block on its way; none once they are not needed, as the pool keeps what is cancelled."""
+class _Batch:
+    """Blocks that are compressed by one thread, and the runs they belong to.
 
-    data: bytes
+    The blocks go as soon as they are not needed: a pool's queue keeps what was cancelled.
+    """
+
+    runs: list[_Run] = field(default_factory=list)
+    blocks: list[bytes] = field(default_factory=list)
+    size: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -243,7 +257,7 @@ class _SegmentWriter:
             if len(piece) == block_size:
                 if piece == self._hole:
                     stored.sparse += block_size
-                    self.blocks.put_hole(stored.run)
+                    self.blocks.put(stored.run, b"")
                 else:
                     self.blocks.put(stored.run, piece)
             elif len(piece) > block_size // 2:

@@ -89,7 +89,7 @@ def test_holes_take_no_space() -> None:
 
 
 def test_large_files_are_not_held_in_memory() -> None:
-    size = 24 << 20
+    size = 64 << 20
 
     def chunks() -> Iterator[bytes]:
         for i in range(size // BLOCK):
