@@ -13,6 +13,7 @@ from envpack.bases.registry import Registry
 from envpack.cache import Cache
 from envpack.content import carried_wheels
 from envpack.download import Download, Downloader
+from envpack.engines.native import heap
 from envpack.engines.native.arrivals import Arrivals
 from envpack.engines.native.linked import Base, Part
 from envpack.engines.native.linking import Linker
@@ -101,6 +102,8 @@ class Gathering:
             linked = [link.result() for link in links]
             ground = None if base is None else base.result()
         # Indexes take memory that linking needs: they are read when that is done.
+        if segments.made:
+            heap.trim()
         parts = (Part(p, Segment.open(path)) for p, path in zip(packages, linked, strict=True))
         below = None
         if manifest is not None and ground is not None:

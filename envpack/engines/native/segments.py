@@ -29,6 +29,7 @@ class Segments:
     def __init__(self, cache: Cache, folder: Path, options: Options, pool: Executor) -> None:
         self._cache, self._folder, self._options, self._pool = cache, folder, options, pool
         self._stopped = threading.Event()
+        self.made = False  # any segment: whether the cache had all of them
 
     def stop(self) -> None:
         """Have what other threads are writing end with :class:`CancelledError`."""
@@ -47,6 +48,7 @@ class Segments:
                 return path
             except IntegrityError:
                 path.unlink(missing_ok=True)
+        self.made = True
         self._cache.keep(self._write(path.name, entries()), path, durably=False)
         return path
 

@@ -85,7 +85,7 @@ def assemble(
     out.seek(offset)
     out.write(superblock + settings)
     out.seek(offset + end)
-    out.write(b"".join(tables))
+    out.writelines(tables)
     return assembled
 
 
