@@ -80,6 +80,17 @@ _SYSTEM = frozenset(
 )
 _SYSTEM_WHY = "it is a part of the distribution, which no index has"
 _SYSTEM_REMEDY = 'If you need it, ask for the system\'s package: apt = ["python3-…"] in envpack.toml.'
+# What the index has for one other system alone; the package to ask for instead, where there is one.
+_OTHER_SYSTEM = {
+    "pypiwin32": ("Windows", None),
+    "pywin32": ("Windows", None),
+    "pywinpty": ("Windows", None),
+    "tensorflow-intel": ("Windows", "tensorflow"),
+    "triton-windows": ("Windows", "triton"),
+    "windows-curses": ("Windows", None),
+    "tensorflow-macos": ("macOS", "tensorflow"),
+    "tensorflow-metal": ("macOS", None),
+}
 _RELEASE = "Name a released version, or build a wheel and put it on an index."
 
 
@@ -185,6 +196,10 @@ def _pep508(line: str) -> Read:
     name = canonicalize_name(parsed.name)
     if artefact := _ARTEFACTS.get(name):
         return Read(Action.DROPPED, artefact)
+    other = ("macOS", None) if re.match(r"pyobjc(-|\Z)", name) else _OTHER_SYSTEM.get(name)
+    if other and parsed.marker is None:
+        remedy = f"Ask for {other[1]}, if that is meant." if other[1] else None
+        return Read(Action.DROPPED, f"it exists for {other[0]} alone", remedy)
     pins = [s.version for s in parsed.specifier if s.operator in ("==", "===")]
     if name in _SYSTEM or any(_DISTRIBUTION.search(pin) for pin in pins):
         return Read(Action.DROPPED, _SYSTEM_WHY, _SYSTEM_REMEDY)
