@@ -10,12 +10,15 @@ import pytest
 from envpack.engines.native.grouping import MOST_LAYERS, Group, grouped
 from envpack.engines.native.linked import Part
 from envpack.errors import BaseImageError
+from envpack.formats.squashfs import layout
 from envpack.formats.squashfs.index import Index, Segment
+from envpack.formats.squashfs.sections import Packed, Paths
 from envpack.lockfile import LockedPackage
 from envpack.lockfile.model import Manager
 
 MIB = 1 << 20
-EMPTY = Segment(Path("segment"), Index(b"", b"", 0, 1 << 20, 6, (), (), (), (), b"", (), ()))
+NONE = Packed(layout.U32, b"")
+EMPTY = Segment(Path("segment"), Index(b"", b"", 0, 1 << 20, 6, Paths(b""), NONE, NONE, NONE, b"", (), ()))
 
 
 def part(name: str, version: str = "1.0", manager: Manager = "conda", needs: Sequence[str] = ()) -> Part:
