@@ -37,6 +37,7 @@ from envpack.spec import EnvSpec, LocalPackage, PipOptions, Requirement
 ALL = "all"
 SECONDS = 3600
 _LINES = 15
+_WIDTH = 500
 # The earliest date that a zip can hold.
 _EPOCH = "315532800"
 _GLIBC = re.compile(rb"GLIBC_2\.(\d{1,2})(?!\d)")
@@ -173,7 +174,7 @@ class WheelBuilder:
         said = without_secrets((done.stderr + done.stdout).decode("utf-8", "replace"))
         if failed := network_failure(said):
             raise NetworkError(failed.what, where=where, why=failed.why, hint=failed.hint)
-        lines = [line.rstrip() for line in said.replace(str(own), "").splitlines() if line.strip()]
+        lines = [line.rstrip()[:_WIDTH] for line in said.replace(str(own), "").splitlines() if line.strip()]
         raise ProgramError(
             f"no wheel of {label} could be built",
             where=where,

@@ -184,6 +184,10 @@ def test_a_build_that_fails_is_told_with_its_line(project: Path, config: Path) -
     done = envpack("lock", config=config, cwd=project, check=False)
     failed(done, 12, "no wheel of ./below could be built", "environment.yml:7", "hatch")
     assert not (project / "lockfiles").exists()
+    (project / "below/pyproject.toml").unlink()
+    (project / "below/setup.py").write_text("import sys\nprint('y' * 1_000_000)\nsys.exit('its end')\n")
+    done = envpack("lock", config=config, cwd=project, check=False)
+    assert len(failed(done, 12, "no wheel of ./below could be built", "its end")) < 5000
 
 
 def test_files_of_this_machine(project: Path, config: Path) -> None:
