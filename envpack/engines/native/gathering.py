@@ -70,9 +70,7 @@ class Gathering:
         archives = {p: self.cache.archive(p.sha256, p.filename) for p in (*packages, *compiling)}
         self.cache.use(*archives.values())
         carried_wheels.take(self.project, archives, archives.values())
-        import os
-
-        linkers = int(os.environ.get("LK", min(self.workers, _MOST_LINKERS)))
+        linkers = min(self.workers, _MOST_LINKERS)
         with (
             self.progress.step("Linking packages", len(packages)) as task,
             Linker(segments, folder, packages, compiling, archives, recipe, self.workers) as linker,
@@ -150,7 +148,11 @@ def _in_order(
     yield from (item for item in archives.items() if item[1] in needed)
     rest = [item for item in archives.items() if item[1] not in needed]
     rest.sort(key=lambda item: -item[1].stat().st_size if item[1].exists() else 0)
-    portable = [item for item in rest if "/noarch/" in item[0].url or item[0].manager == "pip"]
-    others = [item for item in rest if item not in portable]
+    portable = [item for item in rest if _is_portable(item[0])]
+    others = [item for item in rest if not _is_portable(item[0])]
     for pair in zip_longest(others, portable):
         yield from (item for item in pair if item is not None)
+
+
+def _is_portable(package: LockedPackage) -> bool:
+    return package.manager == "pip" or "/noarch/" in package.url
