@@ -27,6 +27,7 @@ from envpack.platforms import DEFAULT_PLATFORM, PLATFORMS
 from envpack.sources import origin
 from envpack.sources.installed import BUILD, NAME, SUBDIR, VERSION, CondaPackage
 from envpack.sources.recorded_channels import Channels, why_not
+from envpack.sources.requirement_line import of_other_system
 from envpack.sources.urls import without_secrets
 from envpack.spec import EnvSpec, Requirement, valid_name
 
@@ -98,6 +99,9 @@ class Listing:
             return
         if not NAME.match(canonicalize_name(name)):
             self.needs_you(text, where, f"{name!r} is no name of a package")
+            return
+        if not marker and (other := of_other_system(canonicalize_name(name))):
+            self.dropped(text, where, *other)
             return
         tail = f" ; {marker}" if marker else ""
         if self._first(f"pip:{canonicalize_name(name)}{tail}", version, text, where):

@@ -196,10 +196,8 @@ def _pep508(line: str) -> Read:
     name = canonicalize_name(parsed.name)
     if artefact := _ARTEFACTS.get(name):
         return Read(Action.DROPPED, artefact)
-    other = ("macOS", None) if re.match(r"pyobjc(-|\Z)", name) else _OTHER_SYSTEM.get(name)
-    if other and parsed.marker is None:
-        remedy = f"Ask for {other[1]}, if that is meant." if other[1] else None
-        return Read(Action.DROPPED, f"it exists for {other[0]} alone", remedy)
+    if parsed.marker is None and (other := of_other_system(name)):
+        return Read(Action.DROPPED, *other)
     pins = [s.version for s in parsed.specifier if s.operator in ("==", "===")]
     if name in _SYSTEM or any(_DISTRIBUTION.search(pin) for pin in pins):
         return Read(Action.DROPPED, _SYSTEM_WHY, _SYSTEM_REMEDY)
@@ -207,6 +205,16 @@ def _pep508(line: str) -> Read:
         return _any_version(parsed, pins[0])
     with_local = [pin for pin in pins if "+" in pin]
     return _local(parsed, line, with_local[0]) if with_local else Read(Action.KEPT, AS_IT_IS, text=line)
+
+
+def of_other_system(name: str) -> tuple[str, str | None] | None:
+    """Why no Linux can have the package of this normalised ``name``, if so, and what to do instead."""
+    system, instead = (
+        ("macOS", None) if re.match(r"pyobjc(-|\Z)", name) else _OTHER_SYSTEM.get(name, ("", None))
+    )
+    if not system:
+        return None
+    return f"it exists for {system} alone", f"Ask for {instead}, if that is meant." if instead else None
 
 
 def _local(parsed: Pep508, line: str, version: str) -> Read:

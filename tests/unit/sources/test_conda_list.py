@@ -201,3 +201,12 @@ def test_hostile_rows(tmp_path: Path) -> None:
     spec, findings = spec_of(tmp_path, text)
     assert (conda(spec), pip(spec)) == (["good ==1 0"], ["c==1"])
     assert lines(findings, Action.NEEDS_YOU) == [2, 3, 4, 5, 7]
+
+
+def test_what_pip_installed_for_another_system_alone(tmp_path: Path) -> None:
+    text = f"{EXPORT}tensorflow-macos=2.12.0=pypi_0\n"
+    spec, findings = spec_of(tmp_path, text)
+    assert [line.text for line in spec.pip] == ["rich==13.9.4"]
+    (found,) = (f for f in findings if "tensorflow" in f.subject)
+    assert (found.action, found.reason) == (Action.DROPPED, "it exists for macOS alone")
+    assert found.remedy == "Ask for tensorflow, if that is meant."
