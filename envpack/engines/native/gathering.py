@@ -64,7 +64,6 @@ class Gathering:
 
         ``compiling`` are the packages of the python that compiles (:func:`.linking.compiling_python`).
         """
-        heap.share()
         manifest = self._manifest(recipe) if on_base else None
         layers = () if manifest is None else self.registry.downloads(manifest)
         archives = {p: self.cache.archive(p.sha256, p.filename) for p in (*packages, *compiling)}
