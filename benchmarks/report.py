@@ -65,6 +65,7 @@ def _report(results: Results) -> Iterator[str]:
     yield from table(["what", "goal", "measured", ""], judged)
     yield ""
     yield from _rows(results)
+    yield from _work(results)
     yield from _imports(results)
     yield from _growth(results)
     if results.absent:
@@ -100,6 +101,25 @@ def _rows(results: Results) -> Iterator[str]:
     for note, titles in notes.items():
         yield f"- {'; '.join(titles)}: {note}."
     yield ""
+
+
+def _work(results: Results) -> Iterator[str]:
+    if not results.work:
+        return
+    yield "## Where the time of a cold build goes"
+    yield ""
+    yield "Each part of the work alone, in one thread: the processor's time that no build can do without."
+    yield ""
+    total = sum(results.work.values())
+    cells = [[what, f"{seconds:.2f}"] for what, seconds in results.work.items()]
+    yield from table(["part", "s"], [*cells, ["together", f"{total:.2f}"]], 1)
+    yield ""
+    if (cold := results.rows.get("sif-cold")) is not None:
+        yield (
+            f"The cold build took {cold.cpu:.2f} s of the processors' time, {cold.wall:.2f} s on the clock: "
+            "the rest is starting, the base image, and Python's own share of linking."
+        )
+        yield ""
 
 
 def _cells(row: Row, first: Row | None) -> list[str]:

@@ -16,7 +16,7 @@ from benchmarks.measure import Cost
 @dataclass(frozen=True)
 class Results:
     """``cache`` is how many inodes the cache has after a cold build of so many ``packages``, by the folder at
-    its top; ``seconds`` is what the whole run took.
+    its top; ``seconds`` is what the whole run took; ``work`` is what parts of a cold build take alone.
     """
 
     date: str
@@ -30,6 +30,7 @@ class Results:
     growth: list[Point]
     cache: dict[str, int]
     packages: int
+    work: dict[str, float]
 
     def save(self, path: Path) -> None:
         path.parent.mkdir(exist_ok=True)

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 
-from benchmarks import generated, growth, imports, machine, ours, peers, report, scene
+from benchmarks import generated, growth, imports, machine, ours, peers, report, scene, work
 from benchmarks.contest import Absent, Contestant, play
 from benchmarks.goals import goals
 from benchmarks.imports import Place
@@ -103,6 +103,7 @@ def run(rounds: int, quick: bool, only: list[str] | None) -> Results:
             growth=growth.points(grown, contents) if more else [],
             cache=cache,
             packages=len(made.packages("data")),
+            work={} if only and "work" not in only else work.measure(made),
         )
 
 
