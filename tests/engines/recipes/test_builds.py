@@ -95,7 +95,7 @@ def test_pip_packages_without_a_pip_in_the_environment(
     path = made.folder / "lockfiles" / f"{made.name}.conda-lock.yml"
     recipe = recipe_of(made.lock, path, None, None, config.load(settings))
     lock = replace(made.lock, packages=tuple(p for p in made.lock.packages if p.name != "pip"))
-    write_files(work / "no-pip", recipe, lock, work)
+    write_files(work / "no-pip", recipe, lock, made.folder)
     docker("build", "--network", "host", "-t", "no-pip", work / "no-pip")
     done = docker("run", "--rm", "--network", "none", "no-pip", "python", "-W", "ignore", "-c", PROGRAM)
     check(done.stdout, replace(made, lock=lock))
