@@ -14,7 +14,6 @@ import pytest
 
 from envpack.formats import sif
 from envpack.formats.squashfs.reader import Squashfs
-from tests.absent import absent
 from tests.conftest import Served
 from tests.integration.commands import envpack, failed
 from tests.standins.settings import config_toml
@@ -142,9 +141,8 @@ def test_the_recipes_are_those_of_the_first(project: Path) -> None:
         assert not any(f"/{other}/" in text for text in texts)
 
 
+@pytest.mark.engines
 def test_skopeo_copies_it_whole(project: Path, built: dict[str, Any], tmp_path: Path) -> None:
-    if shutil.which("skopeo") is None:
-        absent("there is no skopeo")
     archive = f"oci-archive:{project / built['platforms'][0]['image']}"
     command = ["skopeo", "inspect", "--raw", archive]
     raw = subprocess.run(command, capture_output=True, check=True).stdout
