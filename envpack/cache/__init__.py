@@ -9,11 +9,12 @@
     ROOT/tmp/NAME.lock              held (flock) by that command for as long as it lives
     ROOT/prune.lock                 held for a moment: shared to say what is used, alone to remove
 
-A file under its final name is whole and was verified before it got that name, so builds trust it: hashing
-591 MB again would cost as much as half a build. :meth:`Cache.check` and ``envpack cache verify`` are for
-those who trust their disk less. ``FILENAME.part`` beside a final name is a download that goes on with the
-next run. Everything else that a killed command leaves behind is in its folder below ``tmp``, whose lock the
-system lets go of; the next command removes such folders. Where the file system has no locks they stay.
+An archive or a blob under its final name is whole and was verified before it got that name, so builds trust
+it; ``envpack cache verify`` is for those who trust their disk less. A segment has checksums of its own, which
+are compared at every use, and so need not be on the disk when it gets its name. ``FILENAME.part`` beside a
+final name is a download that goes on with the next run. Everything else that a killed command leaves behind
+is in its folder below ``tmp``, whose lock the system lets go of; the next command removes such folders. Where
+the file system has no locks they stay.
 
 When a file was last used is its modification time, which :meth:`Cache.use` sets: access times are not kept on
 most mounts. A command that relies on what it finds has a temporary folder from the start; what it uses is
