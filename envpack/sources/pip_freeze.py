@@ -25,6 +25,15 @@ _WHEEL = re.compile(r"-cp([23])(\d{1,2})-(?!abi3)[a-z0-9_]+-[^\s/\\-]+\.whl\b")
 _PYTHON = re.compile(r"[23]\.\d{1,3}(\.\d{1,3})?\Z")
 
 
+def check_python(python: str | None) -> None:
+    """Raise :class:`UsageError` unless the user's ``python`` is a version, :data:`SYSTEM` or not given."""
+    if python not in (None, SYSTEM) and not _PYTHON.match(python or ""):
+        raise UsageError(
+            f"{python!r} is not a python version",
+            hint="Write it as 3.11 or 3.11.7, or system for the base image's own.",
+        )
+
+
 def read(
     text: str,
     *,
@@ -42,11 +51,7 @@ def read(
     without it that of the wheels that are named, else any. Raises :class:`SourceError` with every line that
     cannot be used.
     """
-    if python not in (None, SYSTEM) and not _PYTHON.match(python or ""):
-        raise UsageError(
-            f"{python!r} is not a python version",
-            hint="Write it as 3.11 or 3.11.7, or system for the base image's own.",
-        )
+    check_python(python)
     if len(text) > MAX_LIST_BYTES:
         raise too_long(shown, MAX_LIST_BYTES)
     if foreign := foreign_lines.problems(text, shown):

@@ -12,15 +12,14 @@ from urllib.parse import urlsplit
 from packaging.markers import InvalidMarker, Marker
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
-from envpack.errors import Location, UsageError
+from envpack.errors import Location
 from envpack.ledger import Action, Ledger
 from envpack.sources.listing import Listing
-from envpack.sources.pip_freeze import SYSTEM
+from envpack.sources.pip_freeze import SYSTEM, check_python
 from envpack.sources.urls import index_problem, without_secrets
 from envpack.spec import EnvSpec, PipOptions, Requirement
 
 _USUAL = {f"pypi.{rest}" for rest in ("org", "python.org")}  # asked anyway, wherever uv is told that it is
-_PYTHON = re.compile(r"[23]\.\d{1,3}(\.\d{1,3})?\Z")
 _CARET = re.compile(r"\^\s*(?P<major>\d+)(?P<rest>(?:\.\d+)*)\Z")
 _TILDE = re.compile(r"~\s*(?P<major>\d+)(?:\.(?P<minor>\d+))?(?P<rest>(?:\.\d+)*)\Z")
 
@@ -79,11 +78,7 @@ class PipLock:
 
         The other arguments are as for :meth:`Listing.spec`. Raises as that does, and :class:`UsageError`.
         """
-        if python not in (None, SYSTEM) and not _PYTHON.match(python or ""):
-            raise UsageError(
-                f"{python!r} is not a python version",
-                hint="Write it as 3.11 or 3.11.7, or system for the base image's own.",
-            )
+        check_python(python)
         found = self.listing.spec(name=name, own=own, folder=folder, path=path)
         found = replace(found, pip_options=PipOptions(extra_index_urls=tuple(self.indexes)))
         if python == SYSTEM:
