@@ -7,7 +7,7 @@ through an entry point, and Apptainer writes its own when it converts the image.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from envpack import atomic
@@ -34,11 +34,8 @@ _UNDATED = 315_532_800
 
 
 @dataclass(frozen=True, slots=True)
-class OciImage:
-    """An :class:`~envpack.engines.native.linked.ImageWriter` of archives for Docker, podman and others.
-
-    ``reference`` is the image's name, with a tag.
-    """
+class OciWriter:
+    """What is the same for one platform and for several. ``reference`` is the image's name, with a tag."""
 
     compression: Compression
     reference: Reference
@@ -53,6 +50,12 @@ class OciImage:
         """Segments are those of SIF images by default, so that building both links once."""
         return DEFAULT
 
+
+class OciImage(OciWriter):
+    """An :class:`~envpack.engines.native.linked.ImageWriter` of archives for Docker, podman and others."""
+
+    __slots__ = ()
+
     def write(self, linked: Linked, workspace: Workspace, output: Path, ledger: Ledger) -> Image:
         """Groups of segments become layers; layers, configuration and manifest the archive."""
         made, contents = _layered(linked, workspace, self.compression, ledger)
@@ -63,31 +66,20 @@ class OciImage:
         return Image(linked.recipe, output, size, sha256, contents, self.reference, manifest)
 
 
-class OciIndex:
+@dataclass(frozen=True, slots=True)
+class OciIndex(OciWriter):
     """An :class:`~envpack.engines.native.linked.ImageWriter` of one archive for several platforms.
 
     The images it is given become layers in the cache, one platform after the other, and :meth:`finish`
-    writes the archive of them all. ``reference`` is the name of the whole, with a tag.
+    writes the archive of them all.
     """
 
-    def __init__(self, compression: Compression, reference: Reference) -> None:
-        self.compression, self._reference = compression, reference
-        self._made: list[tuple[archive.Image, Image]] = []
-
-    @property
-    def on_base(self) -> bool:
-        """The base's layers are the lowest."""
-        return True
-
-    @property
-    def options(self) -> Options:
-        """As for :class:`OciImage`."""
-        return DEFAULT
+    _made: list[tuple[archive.Image, Image]] = field(default_factory=list, init=False)
 
     def write(self, linked: Linked, workspace: Workspace, output: Path, ledger: Ledger) -> Image:
         """Take one platform's image; size, hash and manifest are known at the end."""
         made, contents = _layered(linked, workspace, self.compression, ledger)
-        image = Image(linked.recipe, output, None, None, contents, self._reference)
+        image = Image(linked.recipe, output, None, None, contents, self.reference)
         self._made.append((made, image))
         return image
 
@@ -100,7 +92,7 @@ class OciIndex:
         images = [made for made, _ in self._made]
         epoch = self._made[0][1].recipe.epoch
         with progress.step(f"Writing {output.name}"), atomic.replacing(output) as out:
-            written = archive.write(out, images, reference=self._reference, epoch=epoch)
+            written = archive.write(out, images, reference=self.reference, epoch=epoch)
         assert written.index is not None
         finished = (
             replace(image, size=written.size, sha256=written.sha256, manifest=manifest)
