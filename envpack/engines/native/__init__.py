@@ -25,7 +25,7 @@ from envpack.engines.native.activated import evaluated
 from envpack.engines.native.gathering import Gathered, Gathering
 from envpack.engines.native.imports import requested_modules, top_level_modules
 from envpack.engines.native.linked import Base, ImageWriter, Linked, Part, Workspace
-from envpack.engines.native.linking import compiling_python
+from envpack.engines.native.linking import LinkScript, compiling_python
 from envpack.engines.native.order import link_order
 from envpack.engines.native.segments import Segments
 from envpack.errors import EngineError, Problem
@@ -38,7 +38,7 @@ from envpack.recipe import Recipe
 from envpack.recipes import activation, apptainer_def
 
 if TYPE_CHECKING:
-    from envpack.engines.native.link_scripts import LinkScript, Made
+    from envpack.engines.native.link_scripts import Made
 
 
 class NativeEngine:
@@ -117,16 +117,9 @@ class NativeEngine:
     def _scripts(self, gathered: Gathered, ledger: Ledger) -> Sequence[LinkScript]:
         """The link scripts that are to be run; what is left out of the image is reported."""
         linker = gathered.linker
-        found = [
-            (part.package, path)
-            for part in gathered.parts
-            for path in linker.link_scripts(part.package, part.segment.paths)
+        scripts = [
+            script for part in gathered.parts for script in linker.link_scripts(part.package, part.segment)
         ]
-        scripts = []
-        if found:
-            from envpack.engines.native.link_scripts import LinkScript
-
-            scripts = [LinkScript(package, path) for package, path in found]
         if self._link_scripts != "run":
             self._not_run(scripts, ledger)
             scripts = []
@@ -173,7 +166,7 @@ class NativeEngine:
         return tuple(found)
 
     def _not_run(self, scripts: Sequence[LinkScript], ledger: Ledger) -> None:
-        """Packages' link scripts (owner, path): refused, or reported."""
+        """Link scripts that are not run: refused, or reported."""
         if scripts and self._link_scripts == "refuse":
             raise EngineError(
                 "packages have link scripts, and the native engine runs no package's scripts unasked",

@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from itertools import count
 
 from envpack.engines.native.linked import Part
+from envpack.engines.native.order import with_dependencies
 from envpack.errors import BaseImageError
 
 MOST_LAYERS = 127
@@ -111,13 +112,7 @@ def _hash(name: str) -> int:
 def _order(parts: Sequence[Part]) -> list[int]:
     """Python first, then what it needs, then the rest, each by name."""
     by_name = {part.package.name: part.package for part in parts if part.package.manager == "conda"}
-    needed: set[str] = set()
-    queue = ["python"]
-    while queue:
-        name = queue.pop()
-        if name in by_name and name not in needed:
-            needed.add(name)
-            queue += by_name[name].dependencies
+    needed = with_dependencies("python", by_name)
 
     def rank(place: int) -> tuple[bool, bool, str]:
         name = parts[place].package.name

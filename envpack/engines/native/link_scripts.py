@@ -15,6 +15,7 @@ from pathlib import Path
 
 from envpack.content.bytecode import source_of
 from envpack.content.conda_archive import CondaArchive
+from envpack.engines.native.linking import LinkScript
 from envpack.engines.native.segments import Segments
 from envpack.entry import WHITEOUT, Entry, Kind, file, whiteout
 from envpack.errors import EngineError, Problem
@@ -50,24 +51,6 @@ envpack_script=$1
 shift
 . "$envpack_script"
 """
-
-
-@dataclass(frozen=True, slots=True)
-class LinkScript:
-    """A script of ``package`` at ``path`` in the image (no slash in front)."""
-
-    package: LockedPackage
-    path: str
-
-    @property
-    def owner(self) -> str:
-        """The package's name and version, for messages."""
-        return f"{self.package.name} {self.package.version}"
-
-    @property
-    def is_pre_link(self) -> bool:
-        """Whether conda runs it before the package is linked."""
-        return self.path.endswith("-pre-link.sh")
 
 
 @dataclass(frozen=True, slots=True)

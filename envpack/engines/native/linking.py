@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -12,15 +13,35 @@ from typing import TYPE_CHECKING
 from envpack import platforms
 from envpack.content.conda_archive import CondaArchive
 from envpack.content.python_layout import PythonLayout
+from envpack.engines.native.order import with_dependencies
 from envpack.engines.native.segments import Segments
-from envpack.entry import Entry
+from envpack.entry import Entry, encode_path
 from envpack.errors import LockError
+from envpack.formats.squashfs.index import Segment
 from envpack.lockfile import LockedPackage, Lockfile
 from envpack.platforms import Platform
 from envpack.recipe import Recipe
 
 if TYPE_CHECKING:
     from envpack.content.compiler import Compiler
+
+
+@dataclass(frozen=True, slots=True)
+class LinkScript:
+    """A script of ``package`` at ``path`` in the image (no slash in front)."""
+
+    package: LockedPackage
+    path: str
+
+    @property
+    def owner(self) -> str:
+        """The package's name and version, for messages."""
+        return f"{self.package.name} {self.package.version}"
+
+    @property
+    def is_pre_link(self) -> bool:
+        """Whether conda runs it before the package is linked."""
+        return self.path.endswith("-pre-link.sh")
 
 
 class Linker:
@@ -88,13 +109,13 @@ class Linker:
         """The conda platform of the packages."""
         return self._recipe.platform.subdir
 
-    def link_scripts(self, package: LockedPackage, paths: Iterable[str]) -> tuple[str, ...]:
-        """Those of a package's ``paths`` that conda would run after (or before) linking it."""
+    def link_scripts(self, package: LockedPackage, segment: Segment) -> list[LinkScript]:
+        """Those files of a package's ``segment`` that conda would run before or after linking it."""
         if package.manager != "conda":
-            return ()
+            return []
         start = f"{self._recipe.prefix.strip('/')}/bin/.{package.name}-"
-        there = set(paths)
-        return tuple(p for p in (f"{start}pre-link.sh", f"{start}post-link.sh") if p in there)
+        names = (f"{start}{when}-link.sh" for when in ("pre", "post"))
+        return [LinkScript(package, name) for name in names if encode_path(name) in segment.index.paths]
 
     def link(self, package: LockedPackage) -> Path:
         """The segment of one package; raises what reading its archive raises."""
@@ -152,14 +173,7 @@ def compiling_python(lock: Lockfile, platform: Platform) -> tuple[LockedPackage,
     if wanted is None or python is None or python.version != wanted.version:
         return ()
     by_name = {p.name: p for p in packages if p.manager == "conda"}
-    seen = {python.name}
-    queue = [python]
-    while queue:
-        for name in queue.pop().dependencies:
-            if name in by_name and name not in seen:
-                seen.add(name)
-                queue.append(by_name[name])
-    return (python, *(by_name[name] for name in sorted(seen - {python.name})))
+    return (python, *(by_name[n] for n in sorted(with_dependencies(python.name, by_name) - {python.name})))
 
 
 def _python(packages: Iterable[LockedPackage]) -> LockedPackage | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from envpack.lockfile import LockedPackage
 
@@ -19,6 +19,17 @@ def link_order(packages: Iterable[LockedPackage]) -> tuple[LockedPackage, ...]:
         by_name = {p.name: p for p in packages if p.manager == manager}
         ordered += (by_name[name] for name in _rounds(by_name))
     return tuple(ordered)
+
+
+def with_dependencies(name: str, by_name: Mapping[str, LockedPackage]) -> set[str]:
+    """The names of a package and of all that it depends on, as far as they are among ``by_name``."""
+    found: set[str] = set()
+    queue = [name]
+    while queue:
+        if (name := queue.pop()) in by_name and name not in found:
+            found.add(name)
+            queue += by_name[name].dependencies
+    return found
 
 
 def _rounds(by_name: dict[str, LockedPackage]) -> Iterator[str]:

@@ -39,6 +39,10 @@ class Paths:
     def __len__(self) -> int:
         return self._data.count(b"\0")
 
+    def __contains__(self, path: bytes) -> bool:
+        ended = path + b"\0"
+        return self._data.startswith(ended) or b"\0" + ended in self._data
+
     def __iter__(self) -> Iterator[bytes]:
         if self._data:  # taken apart when the first is wanted: those of many segments may be chained
             yield from self._data[:-1].split(b"\0")
