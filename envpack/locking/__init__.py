@@ -20,6 +20,7 @@ from envpack.lockfile import BuildPins, Lockfile
 from envpack.locking import (
     arrange,
     conda_lock,
+    default_index,
     elsewhere,
     pins,
     pip_relax,
@@ -93,6 +94,7 @@ def solve(
     wanted = tuple(sorted(set(platforms)))
     versions = {platform: glibc if isinstance(glibc, str) else glibc[platform] for platform in wanted}
     as_written = arrange.written(spec)
+    spec = default_index.left_out(spec, ledger)
     spec, driver, read = arrange.arrange(
         spec, platforms=wanted, glibc=versions, config=config, ledger=ledger, progress=progress,
         solver=solver, prefer=prefer, gpu=cuda,

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from packaging.markers import InvalidMarker, Marker
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -19,14 +18,13 @@ from envpack.sources.pip_freeze import SYSTEM, check_python
 from envpack.sources.urls import index_problem, without_secrets
 from envpack.spec import EnvSpec, PipOptions, Requirement
 
-_USUAL = {f"pypi.{rest}" for rest in ("org", "python.org")}  # asked anyway, wherever uv is told that it is
 _CARET = re.compile(r"\^\s*(?P<major>\d+)(?P<rest>(?:\.\d+)*)\Z")
 _TILDE = re.compile(r"~\s*(?P<major>\d+)(?:\.(?P<minor>\d+))?(?P<rest>(?:\.\d+)*)\Z")
 
 
 @dataclass(slots=True)
 class PipLock:
-    """What one lock lists; ``indexes`` are those it names beside the usual one."""
+    """What one lock lists; ``indexes`` are those it names."""
 
     shown: str
     ledger: Ledger
@@ -53,14 +51,14 @@ class PipLock:
 
     def index(self, url: str, where: Location) -> None:
         """An index that packages are of."""
-        if not url.startswith(("http://", "https://")) or urlsplit(url).hostname in _USUAL:
-            return
-        if url in self.indexes:
+        if not url.startswith(("http://", "https://")) or url in self.indexes:
             return
         if problem := index_problem(url, where):
             self.listing.problems.append(problem)
             return
-        self.ledger.add(Action.KEPT, f"index {without_secrets(url)}", "as it is written", where=where)
+        self.ledger.add(
+            Action.KEPT, f"index {without_secrets(url)}", "packages of the lock are from it", where=where
+        )
         self.indexes.append(url)
 
     def spec(
