@@ -54,7 +54,7 @@ def test_a_lock_that_names_it_is_solved_with_what_uv_is_set_up_to_ask(
     ("text", "expected"),
     [
         ("--default-index <X>\n The index (by\n default: <https://a.example/s>) [env: U]", "https://a.example/s"),
-        ("--default-index <X>\n The index [env: U]\n --other-index (by default: <https://a.example/s>)", None),
+        ("--default-index <X>\n The index\n --other-index (by default: <https://a.example/s>)", None),
         ("--default-index <X>  The index (by default: none)", None),
         ("", None),
     ],
