@@ -90,6 +90,7 @@ class WheelBuilder:
 
     ``sdists`` are the normalised names of packages of an index that may be built from source, or
     :data:`ALL`. ``check`` gives the reason why the file of a wheel of that name cannot get into an image.
+    ``kept`` is the folder of the project, relative to it, where the wheels will be.
     """
 
     def __init__(
@@ -99,8 +100,9 @@ class WheelBuilder:
         progress: Progress,
         sdists: frozenset[str] = frozenset(),
         check: Callable[[Path, str], str | None] = lambda _path, _name: None,
+        kept: Path = Path(),
     ) -> None:
-        self.sdists = sdists
+        self.sdists, self.kept = sdists, kept
         self._check = check
         self._folder, self._downloader, self._progress = folder, downloader, progress
         self._built: dict[tuple[Path, str], BuiltWheel] = {}
@@ -296,7 +298,8 @@ class LocalWheels:
         if problems:
             raise SolveError("what was built does not run on the target", problems=problems, hint=_ELSEWHERE)
         for wheel in carried:
-            _told(wheel, aim, ledger)
+            assert self._builder is not None
+            _told(wheel, self._builder.kept / wheel.file.name, aim, ledger)
         return tuple(indexed), tuple(carried)
 
 
@@ -331,13 +334,13 @@ def _misfit(built: BuiltWheel, aim: Target) -> str | None:
     return None
 
 
-def _told(wheel: BuiltWheel, aim: Target, ledger: Ledger) -> None:
+def _told(wheel: BuiltWheel, kept: Path, aim: Target, ledger: Ledger) -> None:
     if wheel.asked is None:
-        how = f"the index has its source alone: built as wheels/{wheel.file.name}"
+        how = f"the index has its source alone: built as {kept}"
     elif wheel.source is None and not wheel.compiled_here:
-        how = f"copied to wheels/{wheel.file.name}"
+        how = f"copied to {kept}"
     else:
-        how = f"built as wheels/{wheel.file.name}"
+        how = f"built as {kept}"
     reason = f"{how} and carried along beside the lock"
     compiled = not any(tag.platform == "any" for tag in wheel.tags)
     if compiled and wheel.compiled_here:

@@ -16,15 +16,19 @@ if TYPE_CHECKING:
     from envpack.locking import BuiltWheel, Solution
 
 
+def place(name: str) -> Path:
+    """Where the wheels of the lock ``name`` are, relative to the project."""
+    return wheels_folder(Path(), name)
+
+
 def pins(directory: Path, name: str, solution: Solution) -> dict[str, tuple[CarriedWheel, ...]]:
     """What the lock ``name`` says of the wheels of ``solution``, by platform."""
-    folder = wheels_folder(directory, name).relative_to(directory)
     return {
         platform: tuple(
             CarriedWheel(
                 wheel.name,
                 wheel.version,
-                (folder / wheel.file.name).as_posix(),
+                (place(name) / wheel.file.name).as_posix(),
                 wheel.sha256,
                 wheel.requires_python,
                 wheel.asked,

@@ -214,7 +214,9 @@ def lock(
             cuda=cuda,
             prefer=prefer,
             pin=pin,
-            builder=locking.WheelBuilder(folder, downloader, progress, sdists, carried.unusable),
+            builder=locking.WheelBuilder(
+                folder, downloader, progress, sdists, carried.unusable, carried.place(spec.name)
+            ),
         )
         if strict:
             _refuse_deviations(ledger)

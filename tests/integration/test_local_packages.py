@@ -93,7 +93,7 @@ def test_folders_become_wheels_and_get_into_the_image(project: Path, config: Pat
     said = json.loads(envpack("lock", "--json", config=config, cwd=project).stdout)
     told = {finding["subject"]: finding for finding in said["findings"]}
     assert told["-e .[more]"]["action"] == "translated"
-    assert "built as wheels/mine_own-1.5-py3-none-any.whl" in told["-e .[more]"]["reason"]
+    assert "built as lockfiles/wheels/own/mine_own-1.5-py3-none-any.whl" in told["-e .[more]"]["reason"]
     assert (told["./below"]["file"], told["./below"]["line"]) == ("environment.yml", 7)
     left = set(project.rglob("*")) - sources
     assert {path.relative_to(project).parts[0] for path in left} == {"lockfiles"}
@@ -285,7 +285,7 @@ def test_packages_that_are_source_only(tmp_path: Path, config: Path) -> None:
     done = envpack(*lock, "--build-sdist", "DocOpt", "--json", config=config, cwd=tmp_path)
     findings = json.loads(done.stdout)["findings"]
     (told,) = (f for f in findings if f["subject"] == "docopt 0.6.2")
-    assert "built as wheels/docopt-0.6.2-py2.py3-none-any.whl" in told["reason"]
+    assert "built as lockfiles/wheels/own/docopt-0.6.2-py2.py3-none-any.whl" in told["reason"]
     first = (tmp_path / "lockfiles/own.conda-lock.yml").read_bytes()
     assert {p.name for p in lock_of(tmp_path).packages if p.path} == {"docopt"}
     envpack(*lock, "--build-sdist", "all", config=config, cwd=tmp_path)

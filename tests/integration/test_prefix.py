@@ -220,7 +220,7 @@ def test_what_cannot_be_locked_is_said_at_once(
     (prefix / "conda-meta" / "odd.json").unlink()
     done = envpack("lock", "env", config=config_file, cwd=tmp_path)
     assert "own 1" in done.stderr
-    assert "built as wheels/own-1-py3-none-any.whl" in done.stderr
+    assert "built as lockfiles/wheels/env/own-1-py3-none-any.whl" in done.stderr
     assert locked(tmp_path, "env") == {"conda": recorded(prefix), "pip": {"own": "1"}}
     (own / "pyproject.toml").unlink()  # its source is gone: nothing can be built
     done = envpack("lock", "env", config=config_file, cwd=tmp_path)
