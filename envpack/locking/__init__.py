@@ -184,7 +184,7 @@ def _chosen(
             chosen[platform] = _checked(answers[-1].records)
         if spec.has_pip:
             aim = pip_solver.target(platform, chosen[platform], glibc[platform])
-            aims[platform] = replace(aim, sdists=local.sdists)
+            aims[platform] = replace(aim, sdists=local.sdists, of_conda=instead.names(platform))
         return chosen[platform]
 
     def pip(platform: str) -> tuple[PipRecord, ...]:

@@ -12,8 +12,8 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -72,7 +72,8 @@ class Target:
     """What the wheels shall run on: a python and the system it runs on.
 
     ``system_python``: it is the base image's own, and there is no conda to ask. ``sdists`` are the names of
-    packages that may be built from source, ``all`` for all.
+    packages that may be built from source, ``all`` for all. ``of_conda`` are the names of the packages that
+    the channels have for the platform, where they were asked.
     """
 
     platform: str
@@ -81,6 +82,7 @@ class Target:
     glibc: str
     system_python: bool = False
     sdists: frozenset[str] = frozenset()
+    of_conda: Collection[str] = field(default=(), repr=False, compare=False)
 
     @property
     def glibc_pair(self) -> tuple[int, int]:
@@ -99,6 +101,10 @@ class Target:
         if self.system_python:
             return "Ask for another version, or choose a base image with another python (--base)."
         return "Ask conda for these packages, or for another version or python."
+
+    def without_wheels(self, names: Sequence[str]) -> str:
+        """What to do about packages of these ``names``, which have no wheel for this target."""
+        return build_hint(names, self.remedy, self.of_conda, self.platform)
 
 
 def target(platform: str, records: Sequence[CondaRecord], glibc: str) -> Target:
@@ -198,7 +204,7 @@ def _all_failures(
         problems += [p for p in found if p.where is not None or p.what.split(" ", 1)[0] in more]
         blamed |= places
         bare |= more
-    hint = build_hint(list(bare), aim.remedy) if bare and isinstance(first, SolveError) else first.hint
+    hint = aim.without_wheels(list(bare)) if bare and isinstance(first, SolveError) else first.hint
     return type(first)(first.what, problems=problems, why=first.why, hint=hint)
 
 
@@ -320,7 +326,7 @@ def _chosen(
         )
     if problems:
         bare = [p.what.split(" ", 1)[0] for p in problems if " has no wheel " in p.what]
-        hint = build_hint(bare, aim.remedy) if bare else aim.remedy
+        hint = aim.without_wheels(bare) if bare else aim.remedy
         raise SolveError("pip packages cannot be locked", problems=problems, hint=hint)
     return tuple(sorted(records, key=lambda record: record.name))
 

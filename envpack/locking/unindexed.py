@@ -63,6 +63,10 @@ class Instead:
             self.spec = _moved(self.spec, moves)
             raise Moved(", ".join(move.name for move in moves))
 
+    def names(self, platform: str) -> Collection[str]:
+        """The names of the packages that the channels have for ``platform``; none where nobody asked them."""
+        return self._channels.names(platform) if self._channels else ()
+
     def undo(self) -> bool:
         """Go back to what was written, for good; gives whether that is anything else."""
         there = bool(self.moves)

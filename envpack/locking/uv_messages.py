@@ -7,7 +7,7 @@ blame is found by the few phrases that end all of them.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from packaging.requirements import Requirement as Pep508
@@ -73,12 +73,16 @@ def without_wheels(said: str) -> dict[str, str]:
     return found
 
 
-def build_hint(names: Sequence[str], otherwise: str) -> str:
-    """What to do about packages that have no wheel: build them, ask conda, or ``otherwise``."""
+def build_hint(names: Sequence[str], otherwise: str, of_conda: Collection[str], platform: str) -> str:
+    """What to do about packages that have no wheel: build them, ask conda, or ``otherwise``.
+
+    ``of_conda`` are the names of the packages that the channels have for ``platform``.
+    """
     wanted = sorted({canonicalize_name(name) for name in names})
     options = " ".join(f"--build-sdist {name}" for name in wanted)
-    conda = [found[0] for name in wanted if (found := conda_names(name))]
-    ask = f" Conda-forge has {', '.join(conda)}." if conda else ""
+    found = (next((there for there in conda_names(name) if there in of_conda), None) for name in wanted)
+    conda = [name for name in found if name]
+    ask = f" The channels have {', '.join(conda)} for {platform}." if conda else ""
     return (
         f"If they have their source on the index, `envpack lock {options}` builds wheels of it, which runs "
         f"the packages' own build code on this machine.{ask} {otherwise}"

@@ -27,6 +27,7 @@ class Locked:
             )
         except EnvpackError as error:
             self.error: str | None = str(error)
+            self.hint = error.hint or ""
         else:
             self.error = None
             self.packages = {p.name: f"{p.manager} {p.version}" for p in found.packages}
@@ -110,6 +111,19 @@ def test_a_list_takes_another_version_of_condas_before_it_fails(
     assert found.said == [(Action.REPLACED, "s==0.1.0"), (Action.RELAXED, "s ==0.1.0")]
     found = Locked(channel, config, "s==0.1.0", whole=False)
     assert "s==0.1.0 has no wheel" in (found.error or "")
+
+
+def test_that_the_channels_have_another_version_is_said_where_they_do(
+    channel: Channel, index: Index, config: Config
+) -> None:
+    index.add("evdev", "0.1.0", sdist=True)
+    channel.add("evdev", "0.3.0", subdir="linux-aarch64")
+    found = Locked(channel, config, "evdev==0.1.0", whole=False)
+    assert "--build-sdist evdev" in found.hint
+    assert "channels have" not in found.hint
+    channel.add("evdev", "0.3.0", subdir="noarch")
+    again = Config(config.cache.with_name("again"))
+    assert "The channels have evdev for linux-64." in Locked(channel, again, "evdev==0.1.0", whole=False).hint
 
 
 def test_what_another_package_needs(channel: Channel, index: Index, config: Config) -> None:

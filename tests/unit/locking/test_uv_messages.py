@@ -28,6 +28,7 @@ def test_versions_that_a_stand_in_may_have() -> None:
 
 
 def test_what_to_do() -> None:
-    hint = build_hint(["evdev", "No_Such_Name_1"], "Else.")
+    hint = build_hint(["evdev", "No_Such_Name_1"], "Else.", {"evdev", "rich"}, "linux-64")
     assert "--build-sdist evdev --build-sdist no-such-name-1" in hint
-    assert "Conda-forge has evdev." in hint
+    assert "The channels have evdev for linux-64." in hint
+    assert "channels" not in build_hint(["evdev"], "Else.", {"rich"}, "linux-64")
