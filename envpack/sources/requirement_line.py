@@ -35,6 +35,10 @@ _DISTRIBUTION = re.compile(r"\d(?:\+|-\d+)?(?:ubuntu|debian|dfsg|build\d)|\d\+de
 _CONDA_EXPORT = re.compile(
     r"(?P<name>[A-Za-z0-9_][\w.-]*)={1,2}(?P<version>\d[^=\s,;]*)=(?P<build>[A-Za-z0-9_.]+)\Z"
 )
+_CONDA_SPEC = re.compile(
+    r"(?P<name>[A-Za-z0-9][\w.-]*)\s*(?P<extras>\[[^\[\]]*\])?\s*=\s*"
+    r"(?P<version>\d[A-Za-z0-9._!]*)(?P<any>\.\*)?\s*(?:;(?P<marker>.*))?\Z"
+)
 _TABLE_ROW = re.compile(
     r"(?P<name>[A-Za-z0-9_][\w.-]*)\s+(?P<version>v?\d[\w.!+]*)(?:\s+(?P<build>[\w.]*\d[\w.]*)(?:\s+\S+)?)?\Z"
 )
@@ -126,6 +130,8 @@ def read(line: str) -> Read:
         return _from_conda(found["name"], found["version"], found["build"])
     if found := _TABLE_ROW.match(line):
         return _from_conda(found["name"], found["version"].removeprefix("v"), found["build"])
+    if found := _CONDA_SPEC.match(line):
+        return _one_equals_sign(found)
     return _pep508(line)
 
 
@@ -186,6 +192,22 @@ def _from_conda(name: str, version: str, build: str | None) -> Read:
             raise ValueError(f"{version} is not a version") from None
     why = "it is conda's, by its build string: asked from conda"
     return Read(Action.TRANSLATED, why, conda=f"{name.lower()} =={version} {build}")
+
+
+def _one_equals_sign(found: re.Match[str]) -> Read:
+    """``six=1.10``, which is conda's word for any 1.10, and none of pip's."""
+    try:
+        version = Version(found["version"])
+    except InvalidVersion:
+        raise ValueError(f"{found['version']} is not a version, and pip has no =") from None
+    final = not (version.is_prerelease or version.is_postrelease)
+    text = f"{found['name']}{found['extras'] or ''}=={found['version']}{'.*' if final else ''}"
+    text += f" ; {found['marker'].strip()}" if found["marker"] else ""
+    read = _pep508(text)
+    if read.action is not Action.KEPT:
+        return read
+    why = f"pip has no =, which is conda's: taken as {text}"
+    return Read(Action.TRANSLATED, why, "Write it so, or with == for that version alone.", text=text)
 
 
 def _pep508(line: str) -> Read:

@@ -140,6 +140,15 @@ def test_what_is_not_on_an_index_needs_the_user(line: str, why: str) -> None:
         ("pywin32 ; os_name == 'nt'", "pywin32 ; os_name == 'nt'", Action.KEPT),
         ("numpy     1.26.4", "numpy==1.26.4", Action.TRANSLATED),
         ("numpy     1.26.4   pypi_0    pypi", "numpy==1.26.4", Action.TRANSLATED),
+        ("six=1.10", "six==1.10.*", Action.TRANSLATED),
+        ("six = 1.10.*", "six==1.10.*", Action.TRANSLATED),
+        (
+            "Uvicorn[standard]=0.2 ; os_name == 'posix'",
+            "Uvicorn[standard]==0.2.* ; os_name == 'posix'",
+            Action.TRANSLATED,
+        ),
+        ("black=23.1rc1", "black==23.1rc1", Action.TRANSLATED),
+        ("pywin32=307", None, Action.DROPPED),
         ("Package    Version", None, Action.DROPPED),
         ("---------- -------", None, Action.DROPPED),
         (
