@@ -19,6 +19,7 @@ from email.parser import HeaderParser
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
+from packaging.markers import Marker
 from packaging.tags import Tag
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
@@ -26,7 +27,7 @@ from envpack import process
 from envpack.download import Downloader
 from envpack.errors import Location, NetworkError, Problem, ProgramError, SolveError
 from envpack.ledger import Action, Ledger
-from envpack.locking import pip_solver, stubs, wheels
+from envpack.locking import pip_solver, preference, stubs, wheels
 from envpack.locking.failures import without_secrets
 from envpack.locking.pip_solver import PipRecord, Target
 from envpack.locking.solver import CondaRecord
@@ -259,6 +260,11 @@ class LocalWheels:
         here = self._built[aim.platform] = {}
         given = stubs.from_conda(records)
         for package in self._spec.local:
+            if package.marker and preference.on_linux(Marker(package.marker)) is False:
+                # Nothing of it is run here.
+                reason = f"it is for other systems: {package.marker}"
+                _say(ledger, Action.DROPPED, package.text, reason, package.where, None)
+                continue
             if self._builder is None:
                 reason, remedy = "nothing is built here", None
             else:

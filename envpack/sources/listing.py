@@ -24,12 +24,12 @@ from packaging.version import InvalidVersion, Version
 from envpack.errors import Location, Problem, SourceError
 from envpack.ledger import Action, Ledger
 from envpack.platforms import DEFAULT_PLATFORM, PLATFORMS
-from envpack.sources import origin
+from envpack.sources import local_package, origin
 from envpack.sources.installed import BUILD, NAME, SUBDIR, VERSION, CondaPackage
 from envpack.sources.recorded_channels import Channels, why_not
 from envpack.sources.requirement_line import of_other_system
 from envpack.sources.urls import without_secrets
-from envpack.spec import EnvSpec, Requirement, valid_name
+from envpack.spec import EnvSpec, LocalPackage, Requirement, valid_name
 
 _ARCHIVE = re.compile(r"(?P<name>.+)-(?P<version>[^-]+)-(?P<build>[^-]+)\.(?:conda|tar\.bz2)\Z")
 _FROM_FILE = "it is a file of the machine where the list was made"
@@ -38,7 +38,10 @@ _ONE_OF_A_CHANNEL = "Put the package into a channel, or name one that a channel 
 
 @dataclass(slots=True)
 class Listing:
-    """What one file lists. ``what`` is how messages call it: ``list of packages``."""
+    """What one file lists. ``what`` is how messages call it: ``list of packages``.
+
+    ``folder`` is the file's own where paths in it count from there, and are of this machine.
+    """
 
     shown: str
     ledger: Ledger
@@ -46,7 +49,9 @@ class Listing:
     records: list[CondaPackage] = field(default_factory=list)
     without_channel: list[Requirement] = field(default_factory=list)
     pip: list[Requirement] = field(default_factory=list)
+    local: list[LocalPackage] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    folder: Path | None = None
     _seen: dict[str, str] = field(default_factory=dict)
     _builds: list[tuple[str, str]] = field(default_factory=list)
 
@@ -118,8 +123,7 @@ class Listing:
             self.needs_you(shown, where, why, "Name a released version, or put a wheel on an index.")
             return
         if not url.startswith(("https://", "http://")):
-            why = "it is a file or folder of the machine where the list was made"
-            self.needs_you(shown, where, why, "Name a released version, or put a wheel on an index.")
+            self.path(url, where, name)
             return
         if not name or not version:
             name, version = _of_file(unquote(url.rpartition("/")[2]))
@@ -127,6 +131,16 @@ class Listing:
             self.needs_you(shown, where, "the name of the file does not tell name and version")
         else:
             self.pypi(shown, where, name, version)
+
+    def path(self, text: str, where: Location, name: str | None = None, marker: str = "") -> None:
+        """One package that is a folder or a file; ``name`` if known."""
+        found = self.folder and local_package.at(text, self.folder, name=name, marker=marker, where=where)
+        if isinstance(found, LocalPackage):
+            self.ledger.add(Action.KEPT, found.text, local_package.IS_THERE, where=where)
+            self.local.append(found)
+        else:
+            remedy = "Name a released version, or put a wheel on an index."
+            self.needs_you(without_secrets(text), where, found or local_package.ABSENT, remedy)
 
     def needs_you(self, text: str, where: Location, why: str, remedy: str | None = None) -> None:
         """A line that is left out."""
@@ -155,7 +169,7 @@ class Listing:
         builds and in ``prefix``; ``order`` are the channels where the file has them in order. Raises
         :class:`SourceError`.
         """
-        if not self.records and not self.without_channel and not self.pip and not self.problems:
+        if not (self.records or self.without_channel or self.pip or self.local or self.problems):
             raise SourceError(
                 f"{self.shown} lists no packages",
                 where=Location(self.shown, 1),
@@ -185,6 +199,7 @@ class Listing:
             channels=every,
             conda=tuple(sorted(conda, key=_place)),
             pip=tuple(self.pip),
+            local=tuple(self.local),
             platforms=(subdir,) if subdir in PLATFORMS else (),
             variables=variables or {},
             sources=(path.resolve(),) if path else (),

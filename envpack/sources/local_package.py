@@ -1,6 +1,6 @@
-"""What a line for pip names on this machine: a folder with a package's source, an sdist, or a wheel.
+"""What a line for pip or a lock names on this machine: a folder with a package's source, an sdist, a wheel.
 
-The forms are pip's: ``./pkg``, ``pkg/dist/NAME-1.0-py3-none-any.whl``, ``file:///home/me/pkg``,
+The forms of lines are pip's: ``./pkg``, ``pkg/dist/NAME-1.0-py3-none-any.whl``, ``file:///home/me/pkg``,
 ``NAME[EXTRA] @ file:../pkg``, each with extras, a marker, and a fragment such as ``#subdirectory=python``.
 """
 
@@ -14,9 +14,13 @@ from urllib.parse import parse_qs, unquote
 from packaging.markers import InvalidMarker, Marker
 from packaging.utils import canonicalize_name
 
+from envpack.errors import Location
 from envpack.sources.urls import is_local
 from envpack.spec import LocalPackage
 
+IS_THERE = "it is there: it gets into the lock as a wheel"
+ABSENT = "it is a file or folder of the machine where the list was made"
+NOT_HERE = "it is a folder or file that is not on this machine"
 FILES = (".whl", ".tar.gz", ".zip")
 _MAX = 4096
 _NAMED = re.compile(
@@ -62,6 +66,34 @@ def find(line: str, folder: Path, *, editable: bool = False) -> LocalPackage | s
             return f"{marker!r} is not a marker"
     wanted = tuple(sorted({e.strip() for e in extras.strip("[]").split(",")} - {""}))
     return LocalPackage(line, path, name, wanted, marker)
+
+
+def at(
+    target: str,
+    folder: Path,
+    *,
+    name: str | None = None,
+    extras: tuple[str, ...] = (),
+    marker: str = "",
+    where: Location | None = None,
+) -> LocalPackage | str | None:
+    """As :func:`find`, for a path or a ``file:`` address in a lock or a manifest: nothing but that.
+
+    ``name``, ``extras`` and ``marker`` are what stands beside it.
+    """
+    path = _path(target, folder) if len(target) <= _MAX and "\0" not in target else None
+    if path is None:
+        return None
+    path = Path(os.path.abspath(path))  # noqa: PTH100 resolve() would follow links
+    if (reason := _no_package(path)) is not None:
+        return reason or None
+    try:
+        marker = str(Marker(marker)) if marker else ""
+    except (InvalidMarker, RecursionError):
+        return f"{marker[:100]!r} is not a marker"
+    normal = canonicalize_name(name) if name else None
+    text = target if is_local(target) else f"./{target}"
+    return LocalPackage(text, path, normal, extras, marker or None, where)
 
 
 def _path(target: str, folder: Path) -> Path | None:

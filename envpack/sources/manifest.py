@@ -9,9 +9,10 @@ from typing import Any
 
 from envpack.errors import Location, Problem, SourceError
 from envpack.ledger import Action, Ledger
+from envpack.sources import local_package
 from envpack.sources.requirements import PipLines, read_lines, settle
 from envpack.sources.toml_text import Lines
-from envpack.spec import EnvSpec, Requirement, valid_name
+from envpack.spec import EnvSpec, LocalPackage, Requirement, valid_name
 
 DEFAULT_CHANNEL = "conda-forge"
 _LONGEST_COMMENT = 50  # lines between two items of a list
@@ -89,6 +90,21 @@ class Manifest:
             found = next((n for n in ahead if text in lines[n - 1].replace('\\"', '"')), None)
             number = found or number
             yield text, Location(self.shown, found or start)
+
+    def local(
+        self, key: Key, label: str, target: str, name: str, extras: Sequence[str] = (), marker: str = ""
+    ) -> None:
+        """Take the package ``name`` that is at the path ``target`` of this machine, or say why not."""
+        folder = self.directory / Path(self.shown).parent
+        where = self.at(*key)
+        wanted = tuple(sorted(set(extras)))
+        found = local_package.at(target, folder, name=name, extras=wanted, marker=marker, where=where)
+        if isinstance(found, LocalPackage):
+            self.say(Action.KEPT, key, label, local_package.IS_THERE)
+            self.lines.local.append(found)
+        else:
+            remedy = "Mend it, or remove the line: your own code can stay outside the image."
+            self.say(Action.NEEDS_YOU, key, label, found or local_package.NOT_HERE, remedy)
 
     def name(self, own: object, key: Key, chosen: str | None, folder: str) -> str:
         """The environment's name: ``chosen`` by the user, ``own`` of the file's ``key``, or ``folder``."""

@@ -24,30 +24,40 @@ _TILDE = re.compile(r"~\s*(?P<major>\d+)(?:\.(?P<minor>\d+))?(?P<rest>(?:\.\d+)*
 
 @dataclass(slots=True)
 class PipLock:
-    """What one lock lists; ``indexes`` are those it names."""
+    """What one lock, which is in ``folder``, lists; ``indexes`` are those it names."""
 
     shown: str
     ledger: Ledger
+    folder: Path | None = None
     listing: Listing = field(init=False)
     indexes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """What locks have in common with lists."""
-        self.listing = Listing(self.shown, self.ledger, "lock")
+        self.listing = Listing(self.shown, self.ledger, "lock", folder=self.folder)
 
     def package(self, name: str, version: str, where: Location, marker: str = "") -> None:
         """A package of an index, for the systems that ``marker`` (PEP 508) is true for."""
         text = f"{name}=={version}" + (f" ; {marker}" if marker else "")
+        if self._taken(text, where, marker):
+            self.listing.pypi(text, where, name, version, marker)
+
+    def path(self, address: str, where: Location, name: str | None = None, marker: str = "") -> None:
+        """A package that is a folder or a file of this machine, ``name`` if known; ``marker`` as above."""
+        if self._taken(address, where, marker):
+            self.listing.path(address, where, name, marker)
+
+    def _taken(self, text: str, where: Location, marker: str) -> bool:
         try:
             Marker(marker or "os_name != ''")
         except (InvalidMarker, RecursionError):
             self.listing.needs_you(text, where, f"{marker[:100]!r} is no marker")
-            return
+            return False
         if re.search(r"\b(extras?|dependency_groups)\b", marker):
             reason = "it is of an extra or a group, and only what is always needed is taken"
             self.listing.dropped(text, where, reason)
-            return
-        self.listing.pypi(text, where, name, version, marker)
+            return False
+        return True
 
     def index(self, url: str, where: Location) -> None:
         """An index that packages are of."""

@@ -17,7 +17,9 @@ Format: https://pipenv.pypa.io.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from envpack.errors import Location, SourceError
 from envpack.ledger import Action, Ledger
@@ -71,6 +73,11 @@ def read(
 def _package(manifest: Manifest, name: str, value: object) -> None:
     entry = value if isinstance(value, dict) else {"version": value}
     key = ("packages", name)
+    extras, marker = entry.get("extras", []), _marker(entry)
+    if isinstance(path := entry.get("path"), str) and isinstance(extras, list):
+        label = f"{name} = {{path = {without_secrets(path)!r}}}"
+        manifest.local(key, label, path, name, [str(extra) for extra in extras], marker)
+        return
     place = next((place for place in _ELSEWHERE if place in entry), None)
     if place:
         why = "it is from no index, and the image is made of finished packages only"
@@ -79,16 +86,21 @@ def _package(manifest: Manifest, name: str, value: object) -> None:
             Action.NEEDS_YOU, key, label, why, "Name a released version, or put a wheel on an index."
         )
         return
-    extras, version = entry.get("extras", []), text(entry.get("version", "*")).strip()
+    version = text(entry.get("version", "*")).strip()
     if not version or not isinstance(extras, list):
         manifest.wrong(key, f"{name} has no version that is a text")
         return
     version = "" if version == "*" else f"=={version}" if version[0].isdigit() else version
     bracket = f"[{','.join(str(extra) for extra in extras)}]" if extras else ""
+    line = f"{name}{bracket}{version}" + (f" ; {marker}" if marker else "")
+    read_lines(manifest.lines, [(re.sub(r"\s+", " ", line), manifest.at(*key))])
+
+
+def _marker(entry: Mapping[str, Any]) -> str:
+    """The condition under which an entry is asked for; empty: always."""
     markers = [f"({found})" for found in [text(entry.get("markers"))] if found]
     markers += [f"{marker} {text(entry[marker])}" for marker in _MARKERS if marker in entry]
-    line = f"{name}{bracket}{version}" + (f" ; {' and '.join(markers)}" if markers else "")
-    read_lines(manifest.lines, [(re.sub(r"\s+", " ", line), manifest.at(*key))])
+    return " and ".join(markers)
 
 
 def _python(manifest: Manifest, required: str, chosen: str | None) -> None:

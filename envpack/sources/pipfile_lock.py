@@ -27,7 +27,7 @@ def read(
     ledger: Ledger,
 ) -> EnvSpec:  # fmt: skip
     """The environment in the lock ``source``; the arguments are as for :meth:`PipLock.spec`, raises too."""
-    lock = PipLock(shown, ledger)
+    lock = PipLock(shown, ledger, path.parent if path else None)
     top = fields(compose(source, shown, SourceError))
     meta = fields(top.get("_meta"))
     for node in items(meta.get("sources")):
@@ -52,7 +52,10 @@ def _package(lock: PipLock, name: str, entry: dict[str, Any], where: Location) -
     version = text(entry.get("version")) or ""
     if address := text(entry.get("git")):
         lock.listing.pypi_url(f"git+{address}", where)
-    elif address := text(entry.get("file")) or text(entry.get("path")):
+    elif address := text(entry.get("path")):
+        # Its key may be a hash.
+        lock.path(address, where, marker=text(entry.get("markers")) or "")
+    elif address := text(entry.get("file")):
         lock.listing.pypi_url(address, where, name, version.lstrip("="))
     elif not version:
         lock.listing.needs_you(name, where, "it has no version")

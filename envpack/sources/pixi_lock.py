@@ -45,7 +45,7 @@ def read(
 
     The other arguments are as for :meth:`Listing.spec`. Raises :class:`SourceError`.
     """
-    listing = Listing(shown, ledger, "lock")
+    listing = Listing(shown, ledger, "lock", folder=path.parent if path else None)
     top = fields(compose(source, shown, SourceError))
     version = text(top.get("version"))
     if version not in _VERSIONS:

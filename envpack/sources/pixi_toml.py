@@ -291,13 +291,24 @@ def _overridden(manifest: Manifest, before: str | None, where: Location | None, 
 def _pypi(manifest: Manifest, key: Key, name: str, value: object) -> None:
     table = value if isinstance(value, dict) else {"version": value}
     label = f"{name} = {_shown(value)}"
-    if any(place in table for place in _ELSEWHERE):
+    if any(place in table for place in _ELSEWHERE) and not isinstance(table.get("path"), str):
         _elsewhere(manifest, key, label, "Name a released version, or put a wheel on an index.")
         return
     version, extras, index = table.get("version", "*"), table.get("extras", []), table.get("index")
-    marker = table.get("env-markers", "")
+    marker, path = table.get("env-markers", ""), table.get("path")
     if not isinstance(version, str) or not isinstance(extras, list) or not isinstance(marker, str):
         manifest.wrong(key, f"{label} is no package and version")
+        return
+    extras = [str(extra) for extra in extras]
+    normal = canonicalize_name(name)
+    before, where = manifest.pip.get(normal, (None, None))
+    for one in [one for one in manifest.lines.local if one.name == normal]:
+        manifest.lines.local.remove(one)
+        before, where = one.text, one.where
+    if isinstance(path, str):
+        _overridden(manifest, before, where, path)
+        manifest.pip.pop(normal, None)
+        manifest.local(key, label, path, name, extras, marker)
         return
     if isinstance(index, str):
         if problem := index_problem(index, manifest.at(*key)):
@@ -307,11 +318,10 @@ def _pypi(manifest: Manifest, key: Key, name: str, value: object) -> None:
     version = "" if version.strip() == "*" else version.strip()
     if re.match(r"\d", version):
         version = f"=={version}"
-    bracket = f"[{','.join(str(extra) for extra in extras)}]" if extras else ""
+    bracket = f"[{','.join(extras)}]" if extras else ""
     text = f"{name}{bracket}{version}" + (f"; {marker}" if marker else "")
-    before, where = manifest.pip.get(canonicalize_name(name), (None, None))
     _overridden(manifest, before, where, text)
-    manifest.pip[canonicalize_name(name)] = text, manifest.at(*key)
+    manifest.pip[normal] = text, manifest.at(*key)
 
 
 def _pypi_option(manifest: Manifest, key: Key, value: object) -> None:

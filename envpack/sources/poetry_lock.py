@@ -37,7 +37,7 @@ def read(
 ) -> EnvSpec:  # fmt: skip
     """The environment in the lock ``source``; the arguments are as for :meth:`PipLock.spec`, raises too."""
     data = parsed(source, shown)
-    lock = PipLock(shown, ledger)
+    lock = PipLock(shown, ledger, path.parent if path else None)
     packages = tables(data.get("package"))
     seen: set[str] = set()
     for package, where in zip(packages, places(source, shown, "package", len(packages)), strict=True):
@@ -63,8 +63,10 @@ def _package(lock: PipLock, package: Mapping[str, Any], where: Location, seen: s
         lock.listing.dropped(label, where, f"it is of the group {named}, and the main one is taken")
     elif package.get("optional") is True:
         lock.listing.dropped(label, where, "it is of an extra, and only what is always needed is taken")
-    elif kind in ("git", "directory", "file"):
-        lock.listing.pypi_url(f"git+{address}" if kind == "git" else f"./{address}", where)
+    elif kind == "git":
+        lock.listing.pypi_url(f"git+{address}", where)
+    elif kind in ("directory", "file"):
+        lock.path(address, where, name, text(marker))
     elif kind == "url":
         lock.listing.pypi_url(address, where, name, version)
     elif not name or not version:

@@ -40,7 +40,7 @@ def read(
             why="envpack reads version 1",
             hint="Write a list for pip: uv export -o requirements.txt",
         )
-    lock = PipLock(shown, ledger)
+    lock = PipLock(shown, ledger, path.parent if path else None)
     packages = tables(data.get("packages"))
     for package, where in zip(packages, places(source, shown, "packages", len(packages)), strict=True):
         _package(lock, package, where)
@@ -52,16 +52,25 @@ def read(
 
 def _package(lock: PipLock, package: Mapping[str, Any], where: Location) -> None:
     name, version = text(package.get("name")), text(package.get("version"))
+    marker = text(package.get("marker"))
     if vcs := table(package.get("vcs")):
         address = text(vcs.get("url")) or text(vcs.get("path"))
         lock.listing.pypi_url(f"{text(vcs.get('type')) or 'git'}+{address}", where)
     elif "directory" in package:
-        lock.listing.pypi_url(f"./{text(table(package['directory']).get('path'))}", where)
+        _path(lock, table(package["directory"]), where, name, marker)
     elif archive := table(package.get("archive")):
-        address = text(archive.get("url")) or f"./{text(archive.get('path'))}"
-        lock.listing.pypi_url(address, where, name, version)
+        if address := text(archive.get("url")):
+            lock.listing.pypi_url(address, where, name, version)
+        else:
+            _path(lock, archive, where, name, marker)
     elif not name or not version:
         lock.listing.needs_you(name or "a package", where, "it has no version")
     else:
         lock.index(text(package.get("index")), where)
-        lock.package(name, version, where, text(package.get("marker")))
+        lock.package(name, version, where, marker)
+
+
+def _path(lock: PipLock, entry: Mapping[str, Any], where: Location, name: str, marker: str) -> None:
+    """A folder, or an archive, of this machine."""
+    below = text(entry.get("subdirectory"))
+    lock.path(text(entry.get("path")) + (f"/{below}" if below else ""), where, name, marker)

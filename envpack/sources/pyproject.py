@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.utils import canonicalize_name
 
 from envpack.errors import Location, SourceError
 from envpack.ledger import Action, Ledger
@@ -149,13 +150,15 @@ def _not_taken(manifest: Manifest, data: Mapping[str, Any], project: Mapping[str
     for part, value in project.items():
         if part not in _READ:
             manifest.drop(("project", part), value, (), "it says nothing of what is installed")
-    if isinstance(project.get("name"), str):
+    name = project.get("name")
+    if isinstance(name, str) and canonicalize_name(name) not in {p.name for p in manifest.lines.local}:
         manifest.say(
             Action.DROPPED,
             ("project",),
-            f"the project {project['name']} itself",
-            "the image is made of finished packages, of a channel or an index",
-            "Copy its code into the image: [files] in envpack.toml.",
+            f"the project {name} itself",
+            "what it needs is taken, and its code can stay outside the image",
+            "To have it as a package: a requirements.txt with the line -e . as the source. To have its files "
+            "as they are: [files] in envpack.toml.",
         )
     if "build-system" in data:
         manifest.drop(("build-system",), data["build-system"], (), "it is what the project is built with")

@@ -16,6 +16,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from envpack.ledger import Action
+from envpack.sources.local_package import NOT_HERE
 from envpack.sources.match_specs import AS_IT_IS
 from envpack.sources.urls import is_local, without_secrets
 
@@ -158,7 +159,7 @@ def elsewhere(target: str) -> Read:
             why += ", for another platform"
         remedy = f"Replace the line by {named}, if an index has that."
         return Read(Action.NEEDS_YOU, why, remedy)
-    why = "it is a folder or file that is not on this machine"
+    why = NOT_HERE
     remedy = "Put it where the line says, or remove the line: your own code can stay outside the image."
     return Read(Action.NEEDS_YOU, why, remedy)
 

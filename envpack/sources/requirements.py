@@ -200,7 +200,7 @@ def _local(into: PipLines, target: str, line: str, where: Location, *, editable:
         remedy = "Mend it, or remove the line: your own code can stay outside the image."
         _needs_you(into, shown, found, remedy, where)
         return True
-    into.ledger.add(Action.KEPT, shown, "it is there: it gets into the lock as a wheel", where=where)
+    into.ledger.add(Action.KEPT, shown, local_package.IS_THERE, where=where)
     into.local.append(replace(found, text=shown, where=where))
     return True
 

@@ -5,7 +5,7 @@
 
     [[package]]
     name = "study"
-    source = { editable = "." }           # or virtual: the project itself
+    source = { editable = "." }           # the project itself; virtual: it is no package
     dependencies = [{ name = "rich" }, { name = "colorama", marker = "sys_platform == 'win32'" }]
 
     [[package]]
@@ -25,12 +25,14 @@ from typing import Any
 
 from envpack.errors import Location, SourceError
 from envpack.ledger import Ledger
+from envpack.sources import local_package
 from envpack.sources.pip_lock import PipLock, places, table, tables, text
 from envpack.sources.toml_text import Lines, parsed
-from envpack.spec import EnvSpec
+from envpack.spec import EnvSpec, LocalPackage
 
 _LONGEST = 2_000  # of a marker, which is then as good as none
 _MOST = 20  # markers of a package, and versions of it
+_PATHS = ("editable", "directory", "path")
 Package = Mapping[str, Any]
 
 
@@ -48,7 +50,7 @@ def read(
             why="envpack reads version 1",
             hint="Write a list for pip: uv export --no-hashes -o requirements.txt",
         )
-    lock = PipLock(shown, ledger)
+    lock = PipLock(shown, ledger, path.parent if path else None)
     packages = tables(data.get("package"))
     roots = [p for p in packages if "." in (_source(p).get("virtual"), _source(p).get("editable"))]
     markers = _needed(packages, roots)
@@ -67,22 +69,37 @@ def _package(
     name, version = text(package.get("name")), text(package.get("version"))
     label = f"{name} {version}".strip() or "a package"
     source = _source(package)
+    joined = "" if not markers or "" in markers else " or ".join(f"({marker})" for marker in sorted(markers))
+    joined = joined if len(joined) <= _LONGEST else ""
     if any(package is root for root in roots):
-        lock.listing.dropped(f"the project {name} itself", where, "its code can stay outside the image")
+        _root(lock, name, where, text(source.get("editable")))
     elif markers is None:
         lock.listing.dropped(label, where, "only extras or groups of the project need it")
     elif "git" in source:
         lock.listing.pypi_url(f"git+{text(source['git'])}", where)
     elif "url" in source:
         lock.listing.pypi_url(text(source["url"]), where, name, version)
-    elif not {"path", "directory", "editable", "virtual"}.isdisjoint(source):
-        lock.listing.pypi_url(f"./{next(iter(source.values()))}", where)
+    elif "virtual" in source:
+        lock.listing.dropped(label, where, "it is no package: uv installs what it needs alone")
+    elif path := next((text(source[kind]) for kind in _PATHS if kind in source), None):
+        lock.path(path, where, name, joined)
     elif not name or not version:
         lock.listing.needs_you(label, where, "it has no name and version")
     else:
         lock.index(text(source.get("registry")), where)
-        joined = "" if "" in markers else " or ".join(f"({marker})" for marker in sorted(markers))
-        lock.package(name, version, where, joined if len(joined) <= _LONGEST else "")
+        lock.package(name, version, where, joined)
+
+
+def _root(lock: PipLock, name: str, where: Location, path: str) -> None:
+    """The project itself: uv installs it, and so does an image, where it is a package and is there."""
+    there = path and lock.folder and local_package.at(path, lock.folder)
+    if isinstance(there, LocalPackage):
+        lock.path(path, where, name)
+    else:
+        why = "it is no package" if not path else "its source is not beside the lock"
+        lock.listing.dropped(
+            f"the project {name} itself", where, f"{why}: its code can stay outside the image"
+        )
 
 
 def _source(package: Package) -> Mapping[str, Any]:

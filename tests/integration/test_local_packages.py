@@ -17,6 +17,7 @@ from envpack import lockfile
 from envpack.entry import Kind
 from envpack.formats import sif
 from envpack.formats.squashfs.reader import Squashfs
+from envpack.locking import default_index
 from tests.absent import absent
 from tests.conftest import Served
 from tests.integration.commands import envpack, failed, with_prelude
@@ -31,6 +32,28 @@ dependencies:
   - pip:
     - -e .[more]
     - ./below
+"""
+UV = """\
+version = 1
+requires-python = "==3.11.*"
+
+[[package]]
+name = "mine-own"
+source = { editable = "." }
+dependencies = [{ name = "below" }, { name = "six" }, { name = "far", marker = "os_name == 'nt'" }]
+
+[[package]]
+name = "below"
+source = { directory = "below" }
+
+[[package]]
+name = "far"
+source = { directory = "far" }
+
+[[package]]
+name = "six"
+version = "SIX"
+source = { registry = "DEFAULT" }
 """
 SETUPTOOLS = """\
 [build-system]
@@ -123,6 +146,30 @@ def test_folders_become_wheels_and_get_into_the_image(project: Path, config: Pat
     assert (recipe / "wheels/mine_own-1.5-py3-none-any.whl").read_bytes() == (project / own.path).read_bytes()
     assert 'href="wheels/below-0.1-py3-none-any.whl"' in (recipe / "wheels.html").read_text()
     assert "COPY wheels /opt/build/wheels" in (recipe / "Dockerfile").read_text()
+
+
+def test_folders_in_a_lock_of_pips(project: Path, config: Path) -> None:
+    """The project itself, and a folder that it needs; the index in it is uv's default one."""
+    envpack("lock", config=config, cwd=project)
+    six = next(p.version for p in lock_of(project).packages if p.name == "six")
+    (project / "far").mkdir()
+    (project / "far/setup.py").write_text("raise SystemExit('this is run on another system only')\n")
+    default = default_index._uvs()
+    assert default is not None
+    (project / "uv.lock").write_text(UV.replace("SIX", six).replace("DEFAULT", default))
+    done = envpack("lock", "uv.lock", "--name", "locked", "--json", config=config, cwd=project)
+    told = {f["subject"]: f for f in json.loads(done.stdout)["findings"]}
+    assert "built as lockfiles/wheels/locked/mine_own-1.5" in told["."]["reason"]
+    assert (told["./below"]["action"], told["./below"]["line"]) == ("translated", 9)
+    assert told["./far"]["action"] == "dropped"
+    assert "uv's default index" in told[f"index {default}"]["reason"]
+    found = {p.name: p.path for p in lock_of(project, "locked").packages if p.manager == "pip"}
+    assert found == {
+        "mine-own": "lockfiles/wheels/locked/mine_own-1.5-py3-none-any.whl",
+        "below": "lockfiles/wheels/locked/below-0.1-py3-none-any.whl",
+        "six": None,
+    }
+    envpack("lock", "uv.lock", "--name", "locked", "--check", config=config, cwd=project)
 
 
 def test_the_same_source_gives_the_same_lock(project: Path, config: Path) -> None:

@@ -146,6 +146,15 @@ def test_a_pixi_lock(tmp_path: Path, version: str, details: str) -> None:
     assert said(findings, Action.NEEDS_YOU) == [".", "./own"]
 
 
+def test_a_folder_in_a_pixi_lock(tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "pyproject.toml").touch()
+    details = f"{DETAILS['6']}- pypi: ./own\n  name: Own.Name\n"
+    spec, findings = spec_of(tmp_path, PIXI.replace("VERSION", "6") + details, "pixi.lock")
+    assert [(p.text, p.path, p.name) for p in spec.local] == [("./own", tmp_path / "own", "own-name")]
+    assert said(findings, Action.NEEDS_YOU) == ["."]
+
+
 def test_a_pixi_lock_without_the_default_environment(tmp_path: Path) -> None:
     text = PIXI.replace("VERSION", "6").replace("  default:", "  gpu:")
     spec, findings = spec_of(tmp_path, text, "pixi.lock")

@@ -208,10 +208,31 @@ def test_pixi_in_a_project(tmp_path: Path) -> None:
     )
     spec, findings = spec_of(tmp_path, text, "pyproject.toml")
     assert texts(spec)[0] == ["gdal >=3", "python 3.*,>=3.10"]
-    needed = [line(text, start) for start in ('    "own', "work-tool")]
-    assert sorted(n or 0 for n in said(findings, Action.NEEDS_YOU).values()) == needed
+    assert list(said(findings, Action.NEEDS_YOU).values()) == [line(text, '    "own')]
+    assert [(p.text, p.path, p.name) for p in spec.local] == [(".", tmp_path, "work-tool")]
+    assert line(text, "work-tool") in said(findings, Action.KEPT).values()
+    assert "the project Work.Tool itself" not in said(findings, Action.DROPPED)
     with pytest.raises(SourceError, match="base image's own python"):
         spec_of(tmp_path, text, "pyproject.toml", python="system")
+
+
+def test_packages_of_a_folder_in_a_pixi_manifest(tmp_path: Path) -> None:
+    """A more special table counts for more, both ways; what is not there needs the user."""
+    for name in ("own", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "setup.py").touch()
+    text = (
+        '[dependencies]\npython = "*"\n[pypi-dependencies]\nown = "1.0"\nother = { path = "./other" }\n'
+        'gone = { path = "../gone" }\n[target.linux.pypi-dependencies]\n'
+        'own = { path = "own", extras = ["b", "a"], env-markers = "os_name == \'posix\'" }\nother = "2.0"\n'
+    )
+    spec, findings = spec_of(tmp_path, text, "pixi.toml")
+    (own,) = spec.local
+    assert (own.text, own.path, own.name) == ("./own", tmp_path / "own", "own")
+    assert (own.extras, own.marker) == (("a", "b"), 'os_name == "posix"')
+    assert texts(spec)[1] == ["other==2.0"]
+    assert list(said(findings, Action.REPLACED)) == ["own==1.0", "./other"]
+    assert list(said(findings, Action.NEEDS_YOU).values()) == [line(text, "gone")]
 
 
 def test_projects_without_packages(tmp_path: Path) -> None:

@@ -352,3 +352,91 @@ def test_ranges_of_python(requires: str, expected: str | None) -> None:
 def test_locks_of_another_shape(tmp_path: Path, file: str, text: str) -> None:
     with pytest.raises(SourceError):
         spec_of(tmp_path, text, file)
+
+
+OF_FOLDERS = {
+    "uv.lock": """\
+version = 1
+
+[[package]]
+name = "study"
+source = { editable = "." }
+dependencies = [{ name = "here", marker = "os_name == 'posix'" }, { name = "group" }, { name = "gone" }]
+
+[[package]]
+name = "here"
+source = { directory = "packages/here" }
+
+[[package]]
+name = "gone"
+source = { editable = "packages/gone" }
+
+[[package]]
+name = "group"
+source = { virtual = "packages/group" }
+""",
+    "poetry.lock": """\
+[[package]]
+name = "here"
+version = "1.0"
+markers = "os_name == 'posix'"
+[package.source]
+type = "directory"
+url = "packages/here"
+
+[[package]]
+name = "gone"
+version = "1.0"
+[package.source]
+type = "file"
+url = "gone-1.0.tar.gz"
+""",
+    "pylock.toml": """\
+lock-version = "1.0"
+
+[[packages]]
+name = "here"
+marker = "os_name == 'posix'"
+directory = { path = "packages", subdirectory = "here", editable = true }
+
+[[packages]]
+name = "docs"
+marker = "'docs' in dependency_groups"
+directory = { path = "packages/here" }
+
+[[packages]]
+name = "gone"
+archive = { path = "gone-1.0.tar.gz" }
+""",
+    "Pipfile.lock": json.dumps(
+        {
+            "default": {
+                "e1839a8": {"editable": True, "path": "packages/here", "markers": "os_name == 'posix'"},
+                "gone": {"path": "./packages/gone"},
+            }
+        }
+    ),
+    "Pipfile": """\
+[packages]
+here = {path = "packages/here", editable = true, os_name = "== 'posix'"}
+gone = {path = "packages/gone"}
+rich = "*"
+""",
+}
+
+
+@pytest.mark.parametrize("file", list(OF_FOLDERS))
+def test_folders_that_are_there_are_packages(tmp_path: Path, file: str) -> None:
+    for folder in (tmp_path, tmp_path / "packages/here"):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "pyproject.toml").touch()
+    spec, findings = spec_of(tmp_path, OF_FOLDERS[file], file)
+    root = [(".", tmp_path, None)] if file == "uv.lock" else []
+    here = ("./packages/here", tmp_path / "packages/here", 'os_name == "posix"')
+    assert [(p.text, p.path, p.marker) for p in spec.local] == [*root, here]
+    assert {p.name for p in spec.local} <= {"study", "here", None if file == "Pipfile.lock" else "here"}
+    assert all(p.where and p.where.line for p in spec.local)
+    (needs,) = (f.subject for f in findings if f.action is Action.NEEDS_YOU)
+    assert "gone" in needs
+    dropped = {"uv.lock": ["group"], "pylock.toml": ["packages/here"]}
+    assert [f.subject for f in findings if f.action is Action.DROPPED] == dropped.get(file, [])
