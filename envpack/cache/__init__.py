@@ -1,6 +1,6 @@
 """What was downloaded and made before, by content.
 
-    ROOT/archives/SHA256/FILENAME   a package archive, under its own name: tools read a wheel's name
+    ROOT/archives/SHA256-FILENAME   a package archive; one file each, as file systems count them
     ROOT/blobs/sha256/DIGEST        a blob of an image: manifest, configuration, layer
     ROOT/segments/KEY               a part of a file system image, by the key of all it was made from
     ROOT/layers/KEY                 which blob is the layer made from that key: {diff_id, digest, size}
@@ -22,6 +22,6 @@ therefore newer than its ``tmp/NAME.lock``, and :mod:`envpack.cache.stock` remov
 every such file that is held.
 """
 
-from envpack.cache.store import Cache, cannot_write
+from envpack.cache.store import Cache, archive_name, cannot_write
 
-__all__ = ["Cache", "cannot_write"]
+__all__ = ["Cache", "archive_name", "cannot_write"]

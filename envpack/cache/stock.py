@@ -77,8 +77,6 @@ def remove(cache: Cache, chosen: Sequence[Item], *, now: float, dry_run: bool = 
                     removed.append(item)
                 else:
                     in_use.append(item)
-            if since is None and not dry_run:
-                _remove_empty(cache.root / "archives")
     except OSError as error:
         raise cannot_write(cache.root, error) from error
     return Removal(tuple(removed), tuple(in_use))
@@ -98,9 +96,8 @@ def discard(cache: Cache, path: Path, inode: int) -> None:
 
 
 def _items(root: Path) -> Iterator[Item]:
-    for folder in _entries(root / "archives"):
-        for path in _entries(folder):
-            yield from _file(Kind.ARCHIVE, path)
+    for path in _entries(root / "archives"):
+        yield from _file(Kind.ARCHIVE, path)
     for path in _entries(root / "blobs" / "sha256"):
         yield from _file(Kind.BLOB, path)
     for name, kind in _FOLDERS.items():
@@ -206,13 +203,6 @@ def _remove_part(path: Path, *, dry_run: bool) -> bool:
         return True
     finally:
         os.close(descriptor)
-
-
-def _remove_empty(folder: Path) -> None:
-    """Remove empty folders; no download can be about to use one while nothing runs."""
-    for path in _entries(folder):
-        with suppress(OSError):  # not empty
-            path.rmdir()
 
 
 def total(found: Iterable[Item]) -> int:

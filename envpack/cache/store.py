@@ -18,8 +18,10 @@ from envpack.errors import IntegrityError, LockError, OutputError
 from envpack.image import Digest
 
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}\Z")
-# What archive names are made of, percent signs of URLs included; no hidden files, no separators.
-_FILENAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+!%=~-]{0,239}\Z")
+# What archive names are made of, percent signs of URLs included; no separators. With the hash before it and
+# ".part" behind it, a name is as long as file systems allow.
+_FILENAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+!%=~-]{0,184}\Z")
+_ARCHIVE = re.compile(r"([0-9a-f]{64})-(.+)\Z")
 
 
 class Cache:
@@ -48,7 +50,7 @@ class Cache:
             digest = Digest(f"sha256:{sha256}")
         except ValueError as error:
             raise LockError(f"{filename} has no usable sha256", why=str(error)) from None
-        return self.root / "archives" / digest.hex / filename
+        return self.root / "archives" / f"{digest.hex}-{filename}"
 
     def blob(self, digest: Digest) -> Path:
         """Where the blob with this digest is, or will be."""
@@ -172,6 +174,12 @@ class Cache:
             with suppress(OSError):
                 return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
         return None
+
+
+def archive_name(path: Path) -> tuple[str | None, str]:
+    """The hash (hexadecimal) and the filename of what :meth:`Cache.archive` gave; no hash for other paths."""
+    match = _ARCHIVE.match(path.name)
+    return (match[1], match[2]) if match else (None, path.name)
 
 
 def cannot_write(root: Path, error: OSError) -> OutputError:

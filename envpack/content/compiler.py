@@ -25,6 +25,7 @@ from typing import Protocol
 
 from envpack import process
 from envpack.atomic import cannot_write
+from envpack.cache import archive_name
 from envpack.content import tar_stream
 from envpack.content.compile_worker import SAMPLES
 from envpack.content.conda_archive import CondaArchive
@@ -108,7 +109,9 @@ class Compiler:
             self._end()
             raise
         if any(None in answers for answers in hello):
-            failure = _ended(self._workers[0], f"the python of {self._python.name} does not start")
+            failure = _ended(
+                self._workers[0], f"the python of {archive_name(self._python)[1]} does not start"
+            )
             self._end()
             raise failure
         name, hashes = (answer or b"" for answer in hello[0])

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from envpack.cache import archive_name
 from envpack.content import bytecode, prefix_record, tar_stream
 from envpack.content.compiler import Compiler
 from envpack.content.conda_archive import CondaArchive, PathInfo
@@ -113,7 +114,7 @@ class _Linking:
         archive = self.package.archive
         if archive.is_noarch_python and self.python is None:
             raise IntegrityError(
-                f"{archive.path.name} is a python package, and the environment has no python",
+                f"{archive_name(archive.path)[1]} is a python package, and the environment has no python",
                 hint="Add python to the environment file and lock again.",
             )
         for entry in self._with_bytecode(compiler):
@@ -215,7 +216,7 @@ class _Linking:
             yield from replace_binary(chunks, placeholder, self.prefix)
         except PrefixTooLong as error:
             raise IntegrityError(
-                f"{self.package.archive.path.name} cannot be placed at {self.prefix}",
+                f"{archive_name(self.package.archive.path)[1]} cannot be placed at {self.prefix}",
                 why=f"{info.path}: {error}",
                 hint="Choose a shorter prefix and lock again.",
             ) from error

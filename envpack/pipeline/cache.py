@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from envpack.cache import Cache
+from envpack.cache import Cache, archive_name
 from envpack.cache.policy import Item, Kind, excess
 from envpack.cache.stock import discard, items, remove, total
 from envpack.config import Config
@@ -175,7 +175,7 @@ def _verify(cache: Cache, item: Item) -> None:
     from envpack.formats.squashfs import index
 
     if item.kind is Kind.ARCHIVE:
-        cache.check(item.path, item.path.parent.name)
+        cache.check(item.path, archive_name(item.path)[0] or "none in its name")
     elif item.kind is Kind.BLOB:
         cache.check(item.path, item.path.name)
     elif item.kind is Kind.SEGMENT:

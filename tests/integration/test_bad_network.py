@@ -63,7 +63,7 @@ def project(plain: Prepared, tmp_path: Path, server: Scripted) -> Project:
     """Everything but the packages is cached; ``server`` is the channel, and serves them well."""
     copied = plain.copied(tmp_path, built=True, channel=server.url)
     for path, digest in archives(copied):
-        (cached,) = (copied.cache / "archives" / digest).iterdir()
+        (cached,) = (copied.cache / "archives").glob(f"{digest}-*")
         server.on(path, scripted.file(cached.read_bytes()))
     shutil.rmtree(copied.cache / "archives")
     return copied
@@ -175,7 +175,7 @@ def test_an_archive_with_other_content(project: Project, plain: Prepared, server
     message = refused(project, 6, "does not have the recorded content", f"expected sha256 {digest}")
     assert f"got sha256 {sha256(b'something else').hexdigest()}" in message
     assert server.paths().count(path) == 2, "once more, in case it was an accident"
-    assert not any((project.cache / "archives" / digest).iterdir())
+    assert not any((project.cache / "archives").glob(f"{digest}-*"))
     server.on(path, *good)
     completed(project, plain)
 
@@ -203,7 +203,7 @@ def test_an_archive_that_is_always_cut_short_goes_on_with_the_next_command(
 
     server.on(path, cut)
     refused(project, 5, "the connection to conda.anaconda.org broke", server.url.removeprefix("http://"))
-    (part,) = (project.cache / "archives" / digest).iterdir()
+    (part,) = (project.cache / "archives").glob(f"{digest}-*")
     assert part.name.endswith(".part")
     assert part.read_bytes() == content[:100]
     server.on(path, scripted.file(content))

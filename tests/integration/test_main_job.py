@@ -165,7 +165,7 @@ def test_a_build_makes_three_files_a_package_at_most_all_in_the_cache(
     assert {p.relative_to(project).parts[0] for p in image} == {"images", "recipes"}
     assert all(p.is_relative_to(cache) for p in made - image)
     in_cache = [p for p in made - image if "archives" in p.parts or "segments" in p.parts]
-    assert len(in_cache) <= 3 * len(lock.packages) + 1, "the one more is the base image's segment"
+    assert len(in_cache) <= 2 * len(lock.packages) + 1, "the one more is the base image's segment"
     assert not list((cache / "tmp").iterdir()), "nothing temporary is left"
     # What was opened for writing and is gone again: only the interpreter that compiles bytecode.
     opened = {Path(line) for line in trace.read_text().splitlines()}

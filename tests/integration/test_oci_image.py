@@ -16,6 +16,7 @@ import pytest
 import zstandard
 
 from envpack import lockfile
+from envpack.cache import Cache
 from envpack.content import rootfs
 from envpack.entry import Entry, Kind
 from envpack.formats import sif
@@ -203,9 +204,9 @@ def test_one_changed_package_is_one_changed_layer(project: Project, opened: Open
     lock = lockfile.read(path)
     assert lock.pins is not None
     [old] = [package for package in lock.packages if package.name == "activate_demo"]
-    archives = project.folder / "cache" / "archives"
+    cache = Cache(project.folder / "cache")
     new = tmp_path / old.filename
-    with zipfile.ZipFile(archives / old.sha256 / old.filename) as read, zipfile.ZipFile(new, "w") as write:
+    with zipfile.ZipFile(cache.archive(old.sha256, old.filename)) as read, zipfile.ZipFile(new, "w") as write:
         for name in read.namelist():
             data = read.read(name)
             if name.startswith("info-"):
@@ -214,8 +215,7 @@ def test_one_changed_package_is_one_changed_layer(project: Project, opened: Open
                 )
             write.writestr(name, data)
     sha256 = hashlib.sha256(new.read_bytes()).hexdigest()
-    (archives / sha256).mkdir()
-    shutil.move(new, archives / sha256)
+    shutil.move(new, cache.archive(sha256, old.filename))
     text = path.read_text().replace(old.sha256, sha256).replace(str(old.md5), "0" * 32)
     path.write_text(text.replace(str(lock.pins.epoch), str(lock.pins.epoch + 86400)))
     built = Project(folder, project.config).build("--format", "oci")
