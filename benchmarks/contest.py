@@ -30,10 +30,11 @@ class Contestant:
 
 @dataclass(frozen=True)
 class Absent:
-    """What is not measured on this machine."""
+    """What is not measured on this machine; ``key`` is that of what was tried and failed."""
 
     title: str
     why: str
+    key: str = ""
 
 
 @dataclass
@@ -98,7 +99,7 @@ def play(
             cost = measure(command, folder)
         # Programs of the tests' fixtures, which fail by assertions, are among what prepares.
         except (CommandFailed, OSError, AssertionError, subprocess.SubprocessError) as error:
-            failed[contestant.key] = Absent(contestant.title, f"it failed: {error}")
+            failed[contestant.key] = Absent(contestant.title, f"it failed: {error}", contestant.key)
             say(f"{contestant.title}: {error}")
             continue
         row = rows.setdefault(contestant.key, Row(contestant.key, contestant.title, contestant.note))

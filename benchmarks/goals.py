@@ -84,11 +84,12 @@ def _goals(results: Results) -> Iterator[tuple[str, str, _Judge]]:
         return f"{ours / theirs:.3f} × ({ours / 1e6:.1f} MB to {theirs / 1e6:.1f} MB)", ours <= theirs
 
     def imported() -> tuple[str, bool]:
-        cold = {row.key: row.medians[0] for row in results.imports}
-        if "folder" not in cold or "squashfuse" not in cold:
+        rows = {row.key: row for row in results.imports}
+        if "folder" not in rows or "squashfuse" not in rows:
             raise _Unknown("squashfuse")
-        ratio = cold["squashfuse"] / cold["folder"]
-        return f"{ratio:.2f} × ({cold['squashfuse']:.2f} s to {cold['folder']:.2f} s)", ratio <= 1.3
+        (ours, _), (theirs, _) = rows["squashfuse"].medians, rows["folder"].medians
+        through = f"; {rows['squashfuse'].through}" if rows["squashfuse"].through else ""
+        return f"{ours / theirs:.2f} × ({ours:.2f} s to {theirs:.2f} s{through})", ours / theirs <= 1.3
 
     def inodes() -> tuple[str, bool]:
         if "sif-cold" not in results.rows or not results.cache:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,16 +13,21 @@ from typing import Literal
 
 from benchmarks.contest import Absent
 from benchmarks.measure import CommandFailed, call
+from benchmarks.squashfuse import Squashfuse, programs
 from envpack.run.image_file import open_image
 
 PROGRAM = "import numpy, scipy, pandas, matplotlib"
 # In a mount namespace of its own, where /tmp can be written: matplotlib wants a folder for its cache.
 # The loader finds a program's own folder through /proc.
-ENTER = """
-mount -t tmpfs none "$1/tmp" && mount --rbind /proc "$1/proc" && exec chroot "$1" /opt/env/bin/python -c "$2"
+_ENTER = """
+root=$1; shift
+mount -t tmpfs none "$root/tmp" && mount --rbind /proc "$root/proc" && exec chroot "$root" "$@"
 """
-Way = Literal["folder", "squashfuse", "kernel"]
-MOUNTED: tuple[Way, ...] = ("squashfuse", "kernel")
+# What this needs itself, without an image.
+_PREPARE = 'mount -t tmpfs none "$1" && exec chroot / true'
+PYTHON = "/opt/env/bin/python"
+# A folder as it is, or how an image is mounted.
+Way = Literal["folder", "kernel"] | Squashfuse
 
 
 @dataclass(frozen=True)
@@ -38,12 +42,13 @@ class Place:
 
 @dataclass
 class ImportRow:
-    """Seconds, one for each round."""
+    """Seconds, one for each round; ``through`` is what mounted the image, if a program did."""
 
     key: str
     title: str
     cold: list[float] = field(default_factory=list)
     warm: list[float] = field(default_factory=list)
+    through: str = ""
 
     @property
     def medians(self) -> tuple[float, float]:
@@ -51,20 +56,33 @@ class ImportRow:
         return statistics.median(self.cold), statistics.median(self.warm)
 
 
-def missing(way: Way) -> str | None:
-    """Why this machine cannot mount images so; ``None`` if it can."""
-    if way == "squashfuse" and not _squashfuse():
-        return "there is no squashfuse"
-    if way == "kernel" and os.geteuid() != 0:
-        return "only root can mount"
-    return None
+def mounting() -> tuple[list[Way], list[Absent]]:
+    """How this machine can mount images, squashfuse first and of these the one that goals are judged by; and
+    how it cannot.
+    """
+    ways: list[Way] = [*programs()]
+    absent = [] if ways else [Absent("import through squashfuse", "there is no squashfuse")]
+    if os.geteuid() == 0:
+        ways.append("kernel")
+    else:
+        absent.append(Absent("import from an image mounted by the kernel", "only root can mount"))
+    return ways, absent
+
+
+def title(way: Way) -> str:
+    return way.title if isinstance(way, Squashfuse) else way
 
 
 def measure_imports(
     places: Sequence[Place], rounds: int, folder: Path, say: Callable[[str], None]
 ) -> tuple[list[ImportRow], list[Absent]]:
     """Import in turn, every other round from the last place to the first; gives the rows, and who failed."""
-    rows = {place.key: ImportRow(place.key, place.title) for place in places}
+    rows = {
+        place.key: ImportRow(
+            place.key, place.title, through=title(place.way) if isinstance(place.way, Squashfuse) else ""
+        )
+        for place in places
+    }
     failed: dict[str, Absent] = {}
     empty = folder / "mount"
     empty.mkdir(exist_ok=True)
@@ -76,10 +94,10 @@ def measure_imports(
             try:
                 with _mounted(place, empty) as root:
                     # What the measurement itself needs is read again first.
-                    _enter('mount -t tmpfs none "$1" && exec chroot / true', empty.parent / "made", "")
-                    cold, warm = (_enter(ENTER, root, PROGRAM) for _ in range(2))
+                    _unshare(_PREPARE, empty.parent / "made")
+                    cold, warm = (_import(root) for _ in range(2))
             except CommandFailed as error:
-                failed[place.key] = Absent(f"import from {place.title}", f"it failed: {error}")
+                failed[place.key] = Absent(f"import from {place.title}", f"it failed: {error}", place.key)
                 say(f"import from {place.title}: {error}")
                 continue
             rows[place.key].cold.append(cold)
@@ -88,13 +106,21 @@ def measure_imports(
     return [row for key, row in rows.items() if key not in failed], list(failed.values())
 
 
-def _enter(script: str, root: Path, program: str) -> float:
-    """Seconds that a script takes in a mount namespace."""
+def inside(root: Path, *command: str | Path) -> str:
+    """Run a program in a root file system; gives its output. Raises :class:`CommandFailed`."""
+    return _unshare(_ENTER, root, *command)
+
+
+def _import(root: Path) -> float:
+    begun = time.perf_counter()
+    inside(root, PYTHON, "-c", PROGRAM)
+    return time.perf_counter() - begun
+
+
+def _unshare(script: str, *arguments: str | Path) -> str:
     who = [] if os.geteuid() == 0 else ["--map-root-user"]
     env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/tmp"}
-    begun = time.perf_counter()
-    call("unshare", "--mount", *who, "sh", "-c", script, "sh", root, program, env=env)
-    return time.perf_counter() - begun
+    return call("unshare", "--mount", *who, "sh", "-c", script, "sh", *arguments, env=env)
 
 
 def _forget(path: Path) -> None:
@@ -109,11 +135,6 @@ def _forget(path: Path) -> None:
             os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def _squashfuse() -> str | None:
-    # As Apptainer does: the one on FUSE's low level interface is the faster.
-    return shutil.which("squashfuse_ll") or shutil.which("squashfuse")
-
-
 @contextmanager
 def _mounted(place: Place, empty: Path) -> Iterator[Path]:
     """The root of a place, mounted on the folder ``empty`` if it is an image."""
@@ -125,9 +146,7 @@ def _mounted(place: Place, empty: Path) -> Iterator[Path]:
         call("mount", "-t", "squashfs", "-o", f"loop,ro,{offset}", place.path, empty)
         unmount = ["umount"]
     else:
-        program = _squashfuse()
-        assert program
-        call(program, "-o", offset, place.path, empty)
+        call(*place.way.command, "-o", offset, place.path, empty)
         unmount = ["umount"] if os.geteuid() == 0 else ["fusermount3", "-u"]
     try:
         yield empty

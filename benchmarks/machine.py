@@ -13,7 +13,6 @@ from pathlib import Path
 
 PROGRAMS = {
     "mksquashfs": ("mksquashfs", "-version"),
-    "squashfuse": ("squashfuse_ll", "--help"),
     "skopeo": ("skopeo", "--version"),
     "dockerd": ("dockerd", "--version"),
 }

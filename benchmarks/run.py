@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 
-from benchmarks import generated, growth, imports, machine, ours, peers, report, scene, work
+from benchmarks import generated, growth, imports, machine, ours, peers, report, scene, squashfuse, work
 from benchmarks.contest import Absent, Contestant, play
 from benchmarks.goals import goals
 from benchmarks.imports import Place
@@ -48,6 +48,10 @@ def main() -> int:
         for program in ("mksquashfs", "unsquashfs"):
             if not shutil.which(program):
                 parser.error(f"there is no {program}: install squashfs-tools")
+        try:
+            squashfuse.programs()
+        except ValueError as reason:
+            parser.error(str(reason))
         try:
             results = run(1 if options.quick else options.rounds, options.quick, options.only)
         except StandInError as reason:
@@ -96,7 +100,7 @@ def run(rounds: int, quick: bool, only: list[str] | None) -> Results:
             seconds=time.monotonic() - begun,
             rounds=rounds,
             quick=quick,
-            machine=machine.describe(made.folder),
+            machine={**machine.describe(made.folder), **squashfuse.described()},
             rows=rows,
             absent=absent,
             imports=imported,
@@ -141,23 +145,25 @@ def _daemon(quick: bool, only: list[str] | None) -> Iterator[docker.Docker | Abs
 
 
 def _places(made: Scene) -> tuple[list[Place], list[Absent]]:
-    """From where to import."""
+    """From where to import: through each squashfuse, the first of which goals are judged by."""
     image = made.made / "first.sif"
-    through = ", through squashfuse"
     files = {
         "squashfuse": ("envpack's SIF", image),
         "gzip": ("envpack's SIF, gzip", made.made / "sif-gzip-cold.sif"),
         "apptainer": ("apptainer's default image", made.folder / "apptainer" / "apptainer.sif"),
         "mksquashfs": ("mksquashfs with our options", made.made / "mksquashfs.sqfs"),
     }
-    candidates = [
-        Place("folder", "a folder on the local disk", made.tree, "folder"),
-        *(Place(key, title + through, path, "squashfuse") for key, (title, path) in files.items()),
-        Place("kernel", "envpack's SIF, mounted by the kernel", image, "kernel"),
-    ]
-    there = [place for place in candidates if place.path.exists()]
-    absent = [Absent(f"import from {p.title}", why) for p in there if (why := imports.missing(p.way))]
-    return [place for place in there if not imports.missing(place.way)], absent
+    ways, absent = imports.mounting()
+    places = [Place("folder", "a folder on the local disk", made.tree, "folder")]
+    for way in ways:
+        if way == "kernel":
+            places.append(Place("kernel", "envpack's SIF, mounted by the kernel", image, way))
+            continue
+        name = imports.title(way)
+        for key, (title, path) in files.items():
+            unique = key if way is ways[0] else f"{key}, {name}"
+            places.append(Place(unique, f"{title}, through {name}", path, way))
+    return [place for place in places if place.path.exists()], absent
 
 
 if __name__ == "__main__":

@@ -103,7 +103,7 @@ class Scene:
         shutil.copytree(self.cache("base") / "blobs", cache.root / "blobs", copy_function=os.link)
         for package in self.packages(project):
             path = cache.archive(package.sha256, package.filename)
-            path.parent.mkdir(parents=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             known = Cache(self.cache("base")).archive(package.sha256, package.filename)
             local = self.channel / package.url.split("/")[-2] / package.filename
             os.link(known if known.exists() else local, path)

@@ -1,4 +1,4 @@
-"""What compression, level, block size and fragments cost and give: build time, size, import.
+"""What an image's making costs and gives: compression, blocks, bytecode, stripping, file order, fragments.
 
 The report is ``docs/tuning.md``. The same data stack and stand-ins as in :mod:`benchmarks.run`.
 """
@@ -10,20 +10,19 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
-from pathlib import Path
 
-from benchmarks import imports, machine, scene
-from benchmarks.contest import Contestant, Row, play
-from benchmarks.goals import MIB
-from benchmarks.imports import ImportRow, Place
-from benchmarks.measure import Command
+from benchmarks import imports, machine, scene, squashfuse, tuning_report, variants
+from benchmarks.contest import Absent, Contestant, play
+from benchmarks.imports import Place
+from benchmarks.measure import Command, CommandFailed
 from benchmarks.peers import mksquashfs
-from benchmarks.report import table
 from benchmarks.run import ROOT, say
 from benchmarks.scene import Scene
+from benchmarks.tuning_report import Image, Tuning
+from benchmarks.variants import Variant
 from envpack.formats.squashfs.options import DEFAULT, Options
 
 RAW = ROOT / ".benchmarks" / "tuning.json"
@@ -36,72 +35,111 @@ GRID = [
     *(Options("zstd", level, 128 * KIB) for level in (1, 6, 9)),
     *(Options("gzip", level, block) for level in (6, 9) for block in (128 * KIB, 1024 * KIB)),
 ]
-QUICK = [DEFAULT, Options("zstd", 1, 128 * KIB)]
 # Of each, a tree packed by mksquashfs with and without fragments, for envpack always makes them.
 FRAGMENTS = [Options("zstd", 3, 128 * KIB), Options("zstd", 3, 1024 * KIB)]
-
-
-@dataclass(frozen=True)
-class Tuning:
-    """One row: what was built, its costs, its imports through squashfuse and by the kernel."""
-
-    title: str
-    default: bool
-    row: Row
-    squashfuse: ImportRow | None
-    kernel: ImportRow | None
+# The tables beside the grid. Each begins with the tree as it is, which is called there what matters there.
+TABLES = {
+    "bytecode": ("unchecked-hash bytecode, as built", variants.BYTECODE),
+    "stripping": ("nothing stripped", variants.STRIPPING),
+    "order": ("by path", variants.ORDER),
+    "fragments": ("fragments as by default", variants.FRAGMENTS),
+}
+# With --quick: two rows of the grid, and these.
+QUICK = [DEFAULT, Options("zstd", 1, 128 * KIB)]
+QUICK_VARIANTS = ("tree", "stale", "no-tests", "imported-first", "no-fragments")
+# The scene's own image, which envpack built with its defaults.
+OURS = "ours"
 
 
 def main() -> int:
     """Measure and write; gives the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"default: {ROUNDS}")
-    parser.add_argument("--quick", action="store_true", help="two rows, one round, report in .benchmarks")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"of builds; default: {ROUNDS}")
+    parser.add_argument("--quick", action="store_true", help="some rows, one round, report in .benchmarks")
+    parser.add_argument(
+        "--only", action="append", choices=["grid", *TABLES], help="a table; again for more; in .benchmarks"
+    )
     options = parser.parse_args()
+    try:
+        squashfuse.programs()
+    except ValueError as reason:
+        parser.error(str(reason))
     rounds, import_rounds = (1, 1) if options.quick else (options.rounds, IMPORT_ROUNDS)
+    tuning = run(options.only or ["grid", *TABLES], rounds, import_rounds, options.quick)
+    RAW.parent.mkdir(exist_ok=True)
+    RAW.write_text(json.dumps(asdict(tuning), indent=1))
+    output = (RAW.parent if options.quick or options.only else ROOT / "docs") / "tuning.md"
+    output.write_text("\n".join([*tuning_report.report(tuning), ""]))
+    print(output)
+    return 1 if tuning.failures else 0
+
+
+def run(wanted: Collection[str], rounds: int, import_rounds: int, quick: bool) -> Tuning:
+    """Make the images of all wanted tables, then import from each in turn."""
     begun = time.monotonic()
     with scene.prepared(0, []) as made:
-        contestants = list(_contestants(made, QUICK if options.quick else GRID, options.quick))
-        rows, failed = play(contestants, rounds, made.folder, say)
-        places = [Place("folder", "a folder on the local disk", made.tree, "folder")]
-        places += [p for key in rows for p in _places(made, key) if not imports.missing(p.way)]
-        measured, broken = imports.measure_imports(places, import_rounds, made.folder, say)
-        imported = {row.key: row for row in measured}
-        found = [
-            Tuning(
-                row.title, key == _key(DEFAULT), row, *(imported.get(f"{key}/{w}") for w in imports.MOUNTED)
+        grid, absent = _grid(made, rounds, quick) if "grid" in wanted else ([], [])
+        tables: dict[str, list[Image]] = {}
+        built: dict[str, Image] = {}
+        for name in (name for name in TABLES if name in wanted):
+            first, others = TABLES[name]
+            chosen = [variants.AS_IT_IS, *others]
+            if quick:
+                chosen = [variant for variant in chosen if variant.key in QUICK_VARIANTS]
+            absent += _build(made, [variant for variant in chosen if variant.key not in built], built)
+            tables[name] = [built[variant.key] for variant in chosen if variant.key in built]
+            if variants.AS_IT_IS.key in built:
+                tables[name][0] = replace(tables[name][0], title=_title(first))
+        if "order" in tables:
+            size = (made.made / "first.sif").stat().st_size
+            files = variants.count(made.tree)
+            tables["order"].append(
+                Image(OURS, "envpack's SIF, package by package", size, files, default=True)
             )
-            for key, row in rows.items()
-        ]
-        described = machine.describe(made.folder)
-    RAW.parent.mkdir(exist_ok=True)
-    RAW.write_text(json.dumps([asdict(tuning) for tuning in found], indent=1))
-    text = _report(found, imported["folder"], described, rounds, time.monotonic() - begun)
-    output = (RAW.parent if options.quick else ROOT / "docs") / "tuning.md"
-    output.write_text("\n".join([*text, ""]))
-    print(output)
-    return 1 if failed or broken else 0
+        ways, missing = imports.mounting()
+        images = {image.key: image for rows in (grid, *tables.values()) for image in rows} | built
+        places = [Place("folder", "a folder on the local disk", made.tree, "folder")]
+        for image in images.values():
+            path = made.made / ("first.sif" if image.key == OURS else f"{image.key}.image")
+            for way in ways:
+                through = imports.title(way)
+                places.append(Place(f"{image.key}/{through}", f"{image.title}, {through}", path, way))
+        measured, broken = imports.measure_imports(places, import_rounds, made.folder, say)
+        return Tuning(
+            date=f"{datetime.now(timezone.utc):%Y-%m-%d}",
+            seconds=time.monotonic() - begun,
+            rounds=rounds,
+            machine={**machine.describe(made.folder), **squashfuse.described()},
+            ways=[imports.title(way) for way in ways],
+            grid=grid,
+            tables=tables,
+            imports={row.key: row for row in measured},
+            absent=[*absent, *missing, *broken],
+        )
+
+
+def _grid(made: Scene, rounds: int, quick: bool) -> tuple[list[Image], list[Absent]]:
+    entries = [(options, _ours(made, options)) for options in (QUICK if quick else GRID)]
+    for options in [] if quick else FRAGMENTS:
+        entries += [(options, _theirs(made, options, more)) for more in ([], ["-no-fragments"])]
+    rows, failed = play([contestant for _, contestant in entries], rounds, made.folder, say)
+    images = [
+        Image(
+            row.key, row.title, row.size or 0,
+            default=row.key == _key(DEFAULT), cost=row, block=options.block_size // KIB,
+        )
+        for options, contestant in entries if (row := rows.get(contestant.key))
+    ]  # fmt: skip
+    return images, failed
 
 
 def _key(options: Options) -> str:
     return f"{options.compression}-{options.level}-{options.block_size // KIB}"
 
 
-def _image(made: Scene, key: str) -> Path:
-    return made.made / f"{key}.image"
-
-
-def _contestants(made: Scene, grid: Sequence[Options], quick: bool) -> Iterator[Contestant]:
-    for options in grid:
-        yield _ours(made, options)
-    for options in [] if quick else FRAGMENTS:
-        for more in ([], ["-no-fragments"]):
-            yield _theirs(made, options, more)
-
-
 def _ours(made: Scene, options: Options) -> Contestant:
     key, project = _key(options), made.projects["data"]
-    output = _image(made, key)
+    output = made.made / f"{key}.image"
 
     def start(_: int) -> Command:
         shutil.rmtree(made.cache("tuning"), ignore_errors=True)
@@ -116,7 +154,7 @@ def _ours(made: Scene, options: Options) -> Contestant:
 
 def _theirs(made: Scene, options: Options, more: list[str]) -> Contestant:
     key = "-".join(["mksquashfs", _key(options), *more])
-    output = _image(made, key)
+    output = made.made / f"{key}.image"
 
     def start(_: int) -> Command:
         output.unlink(missing_ok=True)
@@ -126,52 +164,26 @@ def _theirs(made: Scene, options: Options, more: list[str]) -> Contestant:
     return Contestant(key, title, start, lambda: output.stat().st_size)
 
 
-def _places(made: Scene, key: str) -> Iterator[Place]:
-    for way in imports.MOUNTED:
-        yield Place(f"{key}/{way}", f"{key}, {way}", _image(made, key), way)
+def _title(what: str) -> str:
+    return f"mksquashfs of the tree, {what}"
 
 
-def _report(
-    found: Sequence[Tuning], folder: ImportRow, described: dict[str, str], rounds: int, seconds: float
-) -> Iterator[str]:
-    yield "# Tuning"
-    yield ""
-    yield (
-        f"Written by `nox -s tuning`, {datetime.now(timezone.utc):%Y-%m-%d}, in {seconds / 60:.0f} minutes. "
-        f"The data stack with its base, as in the benchmarks: medians of {rounds} builds and of "
-        f"{len(folder.cold)} imports (`{imports.PROGRAM}`), each in turn. "
-        "Builds are cold: archives downloaded, nothing made of "
-        "them. Imports are cold with an empty page cache and a new mount, warm right after that. "
-        "**Bold** is what `envpack build` does by default."
-    )
-    yield ""
-    yield from table(["", ""], [[name, value] for name, value in described.items()])
-    yield ""
-    head = ["compression", "block KiB", "build s", "CPU s", "peak MiB", "MB"]
-    head += ["squashfuse cold s", "to a folder", "warm s", "kernel cold s", "warm s"]
-    yield from table(head, [_cells(tuning, folder) for tuning in found], len(head) - 1)
-    yield ""
-    cold, warm = folder.medians
-    yield f"From the same files in a folder on the local disk: {cold:.2f} s cold, {warm:.2f} s warm."
-
-
-def _cells(tuning: Tuning, folder: ImportRow) -> list[str]:
-    row = tuning.row
-    block = next(part for part in row.key.split("-") if part.isdigit() and int(part) >= BLOCKS[0] // KIB)
-    cells = [
-        f"**{tuning.title}**" if tuning.default else tuning.title,
-        block,
-        f"{row.wall:.1f}",
-        f"{row.cpu:.1f}",
-        f"{row.memory / MIB:.0f}",
-        f"{(row.size or 0) / 1e6:.1f}",
-    ]
-    if tuning.squashfuse:
-        cold, warm = tuning.squashfuse.medians
-        cells += [f"{cold:.2f}", f"{cold / folder.medians[0]:.2f}", f"{warm:.2f}"]
-    else:
-        cells += ["–"] * 3
-    return cells + ([f"{value:.2f}" for value in tuning.kernel.medians] if tuning.kernel else ["–"] * 2)
+def _build(made: Scene, chosen: Sequence[Variant], built: dict[str, Image]) -> Iterator[Absent]:
+    """Make images that are not measured, and add them to ``built``; gives those that cannot be made."""
+    for variant in chosen:
+        title = _title(variant.title)
+        if not shutil.which(variant.needs):
+            yield Absent(title, f"there is no {variant.needs}")
+            continue
+        output = made.made / f"{variant.key}.image"
+        try:
+            files = variants.build(variant, made.tree, output)
+        except (CommandFailed, OSError) as error:
+            yield Absent(title, f"it failed: {error}")
+            say(f"{title}: {error}")
+            continue
+        built[variant.key] = Image(variant.key, title, output.stat().st_size, files)
+        say(f"{title}: {output.stat().st_size / 1e6:.1f} MB, {files} files")
 
 
 if __name__ == "__main__":

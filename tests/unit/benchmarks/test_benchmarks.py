@@ -53,7 +53,10 @@ def results() -> Results:
     return Results(
         date="2026-01-01", seconds=60, rounds=3, quick=False, machine={"kernel": "Linux"},
         rows={r.key: r for r in rows}, absent=[Absent("docker", "there is none")],
-        imports=[ImportRow("folder", "folder", [1.0], [1.0]), ImportRow("squashfuse", "fuse", [1.3], [1.0])],
+        imports=[
+            ImportRow("folder", "folder", [1.0], [1.0]),
+            ImportRow("squashfuse", "fuse", [1.3], [1.0], "fuse 5"),
+        ],
         growth=[point(n, n / 10, peak * MIB) for n, peak in ((10, 90), (20, 100), (40, 100), (80, 110))],
         cache={"archives": 21, "segments": 11}, packages=10, work={"hashed": 0.25, "compressed": 1.5},
     )  # fmt: skip
@@ -62,6 +65,7 @@ def results() -> Results:
 def test_goals_that_are_met(results: Results) -> None:
     assert {goal.what: goal.met for goal in goals(results)} == {goal.what: True for goal in goals(results)}
     assert len(goals(results)) == 11
+    assert any(goal.measured.endswith("(1.30 s to 1.00 s; fuse 5)") for goal in goals(results))
 
 
 def test_goals_that_are_missed(results: Results) -> None:
