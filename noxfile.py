@@ -80,7 +80,7 @@ def benchmarks(session: nox.Session) -> None:
 
 @nox.session
 def tuning(session: nox.Session) -> None:
-    """What compression and block size cost and give; writes ``docs/tuning.md`` (15 minutes; or --quick)."""
+    """What compression, bytecode, order cost and give; writes ``docs/tuning.md`` (30 minutes; --quick: 2)."""
     session.install("-e", ".", *needs("benchmarks"))
     session.run("python", "-m", "benchmarks.tuning", *session.posargs)
 
