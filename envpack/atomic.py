@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -96,7 +95,7 @@ def _partial(path: Path, mode: int) -> tuple[int, Path]:
                     fixed.unlink(missing_ok=True)
             finally:
                 os.close(leftover)
-        name = fixed.with_name(f"{fixed.stem}.{secrets.token_hex(4)}.partial") if fixed.exists() else fixed
+        name = fixed.with_name(f"{fixed.stem}.{os.urandom(4).hex()}.partial") if fixed.exists() else fixed
         try:
             descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         except FileExistsError:

@@ -8,10 +8,8 @@ segments. The libraries' own texts hold whole URLs and are not passed on.
 from __future__ import annotations
 
 import re
-import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
@@ -100,6 +98,8 @@ class Target:
 
 def unanswered(error: Exception, target: Target, timeout: tuple[float, float]) -> HttpError:
     """What it means that no answer came, or not a whole one."""
+    import ssl
+
     import requests
     import urllib3
 
@@ -228,6 +228,8 @@ def _reason(causes: tuple[BaseException, ...]) -> str | None:
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds to wait. A date is counted from the server's own clock, its ``Date`` header."""
+    from email.utils import parsedate_to_datetime
+
     value = headers.get("Retry-After", "").strip()
     if value.isdecimal() and value.isascii():
         return float(value)

@@ -79,6 +79,10 @@ class Ledger:
         """Record one finding."""
         self._findings.append(Finding(action, subject, reason, where, remedy))
 
+    def extend(self, other: Ledger) -> None:
+        """Record the findings of another one too."""
+        self._findings += other._findings
+
     def __iter__(self) -> Iterator[Finding]:
         """The findings in the order they were made; what is kept at first and changed later is not kept."""
         changed = {finding.where for finding in self._findings if finding.is_deviation and finding.where}

@@ -14,9 +14,9 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from envpack.bases import manifest as manifests
-from envpack.bases.authentication import Authentication
 from envpack.bases.manifest import INDEXES, MANIFESTS, Manifest
 from envpack.cache import Cache
 from envpack.config import Config
@@ -26,6 +26,9 @@ from envpack.http_client import SMALL
 from envpack.http_errors import HttpError, is_loopback
 from envpack.image import DEFAULT_REGISTRY, Descriptor, Digest, Reference
 from envpack.platforms import Platform
+
+if TYPE_CHECKING:
+    from envpack.bases.authentication import Authentication
 
 _ACCEPT = {"Accept": ", ".join(MANIFESTS + INDEXES)}
 _HUB_ENDPOINT = "https://registry-1.docker.io"
@@ -187,6 +190,8 @@ class Registry:
         return f"{self._endpoint(reference.registry)}/v2/{reference.repository}/{what}"
 
     def _authentication(self, reference: Reference) -> Authentication:
+        from envpack.bases.authentication import Authentication
+
         key = (reference.registry, reference.repository)
         if key not in self._authentications:
             mirrored = reference.registry in self._config.registries

@@ -12,12 +12,8 @@ import shutil
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
-from email.parser import HeaderParser
 from pathlib import Path
 from zipfile import ZipFile
-
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.version import InvalidVersion, Version
 
 from envpack import atomic
 from envpack.content.damaged import reading
@@ -108,6 +104,8 @@ def outdated(root: Path, wheels: Iterable[CarriedWheel]) -> list[Problem]:
 
 def _changed(source: Path, wheel: Path) -> str | None:
     """The first path below ``source`` that the ``wheel`` was not built from as it is now."""
+    from email.parser import HeaderParser
+
     with reading(wheel), ZipFile(wheel) as archive:
         names = [name for name in archive.namelist() if not name.endswith("/")]
         content = {
@@ -146,6 +144,8 @@ def _changed(source: Path, wheel: Path) -> str | None:
 
 
 def _version(text: object) -> str | None:
+    from packaging.version import InvalidVersion, Version
+
     try:
         return str(Version(str(text)))
     except InvalidVersion:
@@ -154,6 +154,8 @@ def _version(text: object) -> str | None:
 
 def _canonical(text: object) -> str:
     """A requirement in a form that can be compared."""
+    from packaging.requirements import InvalidRequirement, Requirement
+
     try:
         return str(Requirement(str(text))).lower().replace("_", "-")
     except InvalidRequirement:

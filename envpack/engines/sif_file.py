@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,22 +12,17 @@ from typing import BinaryIO
 
 from envpack import atomic
 from envpack.formats import sif
-from envpack.formats.squashfs.image import Assembled, assemble
-from envpack.formats.squashfs.index import Segment
-from envpack.formats.squashfs.options import Options
+from envpack.formats.squashfs import image as squashfs
 from envpack.recipe import Recipe
 from envpack.recipes import singularity_d
-
-_PIECE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A SIF file: its bytes, their sha256 (hexadecimal), and what is in its partition."""
+    """A file: its bytes, and their sha256 (hexadecimal)."""
 
     size: int
     sha256: str
-    partition: Assembled
 
 
 def write(
@@ -35,41 +30,61 @@ def write(
     recipe: Recipe,
     deffile: str,
     variables: Mapping[str, str],
-    segments: Sequence[Segment],
-    options: Options,
+    partition: squashfs.Image,
+    settle: Callable[[], None],
 ) -> Written:
-    """Write ``segments``, the lowest first, as the partition of ``output``, whole or not at all.
+    """Write ``output`` with that ``partition``, whole or not at all.
 
     ``deffile`` is the definition file's text, ``variables`` are those of the base image; both are for
-    ``apptainer inspect``. Raises :class:`OutputError`, and what :func:`assemble` raises.
+    ``apptainer inspect``. ``settle`` is as for :func:`write_image`. Raises :class:`OutputError`, and what
+    ``partition`` and ``settle`` raise.
     """
     metadata = singularity_d.inspect_metadata(recipe, deffile, variables)
     objects = [
         sif.DataObject(sif.DataType.DEFINITION_FILE, deffile.encode()),
         sif.DataObject(sif.DataType.GENERIC_JSON, metadata, "inspect-metadata.json"),
     ]
-    with atomic.replacing(output, 0o755) as out:
-        made = assemble(out, sif.partition_offset(objects), segments, options, recipe.epoch)
-        sif.finish(
-            out,
+
+    def head() -> bytes:
+        return sif.head(
             objects,
-            partition_size=made.size,
+            partition_size=partition.assembled.size,
             architecture=recipe.platform.sif_architecture,
-            content=made.digest,
+            content=partition.assembled.digest,
             epoch=recipe.epoch,
         )
-        size, digest = measured(out)
-    return Written(size, digest, made)
+
+    with atomic.replacing(output, 0o755) as out:
+        return write_image(out, partition, settle, sif.partition_offset(objects), head)
 
 
-def measured(out: BinaryIO) -> tuple[int, str]:
-    """Size and sha256 of the file written so far, which is on its way to the disk meanwhile."""
-    out.flush()
-    with ThreadPoolExecutor(1, thread_name_prefix="sync") as pool:
-        synced = pool.submit(os.fsync, out.fileno())
-        out.seek(0)
-        digest = hashlib.sha256()
-        while piece := out.read(_PIECE):
+def write_image(
+    out: BinaryIO,
+    image: squashfs.Image,
+    settle: Callable[[], None],
+    offset: int = 0,
+    head: Callable[[], bytes] = bytes,
+) -> Written:
+    """Write the ``offset`` bytes of ``head`` and the image behind them into an empty file.
+
+    The data are on their way while tables are made and everything is hashed. ``settle`` is called when it is
+    there, and raises what would make it wrong.
+    """
+
+    def write_data() -> None:
+        image.write_data(out, offset)
+        out.flush()
+        os.fsync(out.fileno())
+
+    with ThreadPoolExecutor(1, thread_name_prefix="write") as pool:
+        written = pool.submit(write_data)
+        start = head()
+        digest = hashlib.sha256(start)
+        for piece in image.pieces():
             digest.update(piece)
-        synced.result()
-    return out.tell(), digest.hexdigest()
+        written.result()
+    settle()
+    out.seek(0)
+    out.write(start)
+    image.write_tables(out, offset)
+    return Written(out.tell(), digest.hexdigest())

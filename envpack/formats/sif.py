@@ -30,7 +30,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
-from typing import BinaryIO
 
 from envpack.errors import IntegrityError
 
@@ -128,20 +127,19 @@ class Sif:
 
 
 def partition_offset(objects: Sequence[DataObject]) -> int:
-    """Where the partition starts in a file with these objects."""
+    """Where the partition starts in a file with these objects: the length of its :func:`head`."""
     return _aligned(_DATA_AT + sum(len(found.data) for found in objects))
 
 
-def finish(
-    out: BinaryIO,
+def head(
     objects: Sequence[DataObject],
     *,
     partition_size: int,
     architecture: str,
     content: bytes,
     epoch: int,
-) -> None:
-    """Write all but the partition, which the caller has put at :func:`partition_offset`.
+) -> bytes:
+    """All of a file before its partition, which is the rest of it.
 
     ``architecture`` is the two-digit code (``Platform.sif_architecture``); ``content`` is a digest of the
     partition, from which, with the objects, the file's UUID is made; ``epoch`` (seconds) is all its dates.
@@ -152,14 +150,11 @@ def finish(
     identity = hashlib.sha256()
     descriptors: list[bytes] = []
     end = _DATA_AT
-    out.seek(end)
     for found in objects:
-        out.write(found.data)
         start, end = end, end + len(found.data)
         descriptors.append(_pack(len(descriptors) + 1, found.type, (start, end), epoch, name=found.name))
         identity.update(struct.pack("<iQ", found.type, len(found.data)) + found.data)
     padding = bytes(_aligned(end) - end)
-    out.write(padding)
     start, end = end + len(padding), end + len(padding) + partition_size
     extra = _PARTITION.pack(_SQUASHFS, _PRIMARY_SYSTEM, code)
     number = len(descriptors) + 1
@@ -184,9 +179,8 @@ def finish(
         _DATA_AT,
         end - _DATA_AT,
     )
-    out.seek(0)
-    out.write(header.ljust(_DESCRIPTORS_AT, b"\0") + table)
-    out.seek(end)
+    data = b"".join(found.data for found in objects)
+    return header.ljust(_DESCRIPTORS_AT, b"\0") + table + data + padding
 
 
 def read(path: Path) -> Sif:

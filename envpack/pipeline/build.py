@@ -141,13 +141,10 @@ def _native(
     from envpack.bases.registry import Registry
     from envpack.download import Downloader
     from envpack.engines.native import NativeEngine
-    from envpack.engines.native.oci_image import OciWriter
 
     writer = wanted.writer() if into is None else into
     if lock.pins is not None:
-        # Layers of an archive are compressed anew.
-        how = writer.compression.name if isinstance(writer, OciWriter) else writer.options.compression
-        tools.check(lock.pins.tools, how, ledger)
+        tools.check(lock.pins.tools, writer.compressor, ledger)
     cache = Cache(config.cache)
     cache.prepare()
     # The folder says from now on that the cache is in use.

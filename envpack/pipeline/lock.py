@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from packaging.utils import canonicalize_name
-
 from envpack import atomic, lockfile
 from envpack.cache import Cache
 from envpack.config import Config
@@ -20,7 +18,6 @@ from envpack.pipeline import carried, tools
 from envpack.pipeline.base_images import BaseImages
 from envpack.pipeline.project import lock_path
 from envpack.pipeline.settings import base_difference, differences, read_settings
-from envpack.pipeline.specification import specification
 from envpack.platforms import DEFAULT_PLATFORM, PLATFORMS
 from envpack.platforms import get as get_platform
 from envpack.progress import Progress, Quiet
@@ -160,10 +157,13 @@ def lock(
     :class:`SolveError`, :class:`BaseImageError`,
     :class:`NetworkError`, :class:`OutputError`, :class:`UsageError` as the names say.
     """
+    from packaging.utils import canonicalize_name
+
     from envpack import locking
     from envpack.bases import choose, distribution
     from envpack.bases.registry import Registry
     from envpack.download import Downloader
+    from envpack.pipeline.specification import specification
     from envpack.recipes.validation import variable_problems
 
     progress = progress or Quiet()
@@ -284,6 +284,7 @@ def check(
     no lock.
     """
     from envpack import locking
+    from envpack.pipeline.specification import specification
 
     ledger = Ledger() if ledger is None else ledger
     spec = specification(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Mapping
 from typing import Literal
 
@@ -19,6 +18,8 @@ def current() -> dict[str, str]:
     ``segments`` is the number of how packages are linked and stored; ``zstandard`` is the distribution that
     brings the library ``zstd``.
     """
+    import zstandard
+
     from envpack.engines.native.segments import LINKING
     from envpack.formats import library
     from envpack.formats.squashfs.index import VERSION
@@ -27,7 +28,7 @@ def current() -> dict[str, str]:
         "envpack": __version__,
         "segments": f"{LINKING}.{VERSION}",
         "zlib": library.version("gzip"),
-        "zstandard": importlib.metadata.version("zstandard"),
+        "zstandard": zstandard.__version__,
         "zstd": library.version("zstd"),
     }
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from envpack import process
 from envpack.errors import UsageError
 from envpack.progress import Progress, Quiet
-from envpack.run.image_file import open_image
 from envpack.run.namespace import Bind, run_in_namespace
 
 __all__ = ["Bind", "parse_bind", "run"]
@@ -27,6 +26,8 @@ def run(
     Raises :class:`EngineError` when ``image`` is no image, or one that cannot run here;
     :class:`IntegrityError` when it is damaged.
     """
+    from envpack.run.image_file import open_image
+
     progress = progress or Quiet()
     opened = open_image(image)
     runtime = process.find("apptainer") or process.find("singularity")

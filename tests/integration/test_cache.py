@@ -167,6 +167,21 @@ def test_what_the_disk_damaged_is_found(plain: Prepared, project: Project) -> No
     assert "files are whole" in run(project, "cache", "verify").stdout
 
 
+@pytest.mark.parametrize("format", ["sif", "sqfs", "oci"])
+def test_a_build_never_uses_what_the_disk_damaged(project: Project, format: str) -> None:
+    """Whatever the place in a segment: in its data, found while the image is written, or in its index."""
+    run(project, "build", "--format", format, "--output", "whole")
+    segments = sorted((project.cache / "segments").iterdir())
+    for number, path in enumerate(segments):
+        data = bytearray(path.read_bytes())
+        data[(0, len(data) // 2, -1)[number % 3]] ^= 1
+        path.write_bytes(data)
+    done = run(project, "build", "--format", format, "--output", "again")
+    assert "damaged files of the cache are made again" in done.stderr
+    assert (project.folder / "again").read_bytes() == (project.folder / "whole").read_bytes()
+    assert not list(project.folder.glob(".*")), "nothing unfinished stays"
+
+
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [

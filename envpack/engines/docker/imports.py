@@ -32,7 +32,9 @@ def modules(lock: Lockfile, recipe: Recipe, root: Segment) -> tuple[str, ...]:
         return ()
     packages = {f"{p.manager}:{p.name}": p for p in lock.for_platform(subdir)}
     found = {name: top_level_modules(paths, site_packages) for name, paths in records.files(site_packages)}
-    return requested_modules(lock.pins.platforms[subdir].requested, packages, found)
+    return requested_modules(
+        lock.pins.platforms[subdir].requested, packages, lambda token: found.get(token, frozenset())
+    )
 
 
 class _Records:

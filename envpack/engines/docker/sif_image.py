@@ -18,6 +18,7 @@ from envpack.engines.docker.saved import Saved
 from envpack.engines.native.order import link_order
 from envpack.engines.native.segments import Segments
 from envpack.formats.oci.configuration import base_variables
+from envpack.formats.squashfs import image as squashfs
 from envpack.formats.squashfs.options import Options
 from envpack.ledger import Action, Ledger
 from envpack.lockfile import Lockfile
@@ -55,8 +56,9 @@ def write(
             root,
             segments.write("metadata", singularity_d.entries(recipe, deffile, variables)),
         ]
-        written = sif_file.write(output, recipe, deffile, variables, order, options)
-    made = written.partition
+        partition = squashfs.Image(order, options, recipe.epoch)
+        written = sif_file.write(output, recipe, deffile, variables, partition, segments.settle)
+    made = partition.assembled
     for name in made.unsupported_xattrs:
         ledger.add(Action.DROPPED, f"attribute {name}", "squashfs has no place for it")
     contents = Contents(made.files, made.directories, made.content_size)

@@ -21,14 +21,14 @@ from envpack.cache import Cache
 from envpack.content import project_files
 from envpack.download import Downloader
 from envpack.engines import Image
-from envpack.engines.native.activated import evaluated
+from envpack.engines.native.activated import evaluated, scripts_folder
 from envpack.engines.native.gathering import Gathered, Gathering
 from envpack.engines.native.imports import requested_modules, top_level_modules
 from envpack.engines.native.linked import Base, ImageWriter, Linked, Part, Workspace
 from envpack.engines.native.linking import LinkScript, compiling_python
 from envpack.engines.native.order import link_order
 from envpack.engines.native.segments import Segments
-from envpack.errors import EngineError, Problem
+from envpack.errors import EngineError, IntegrityError, Problem
 from envpack.formats.oci.configuration import base_variables
 from envpack.formats.squashfs.index import Segment
 from envpack.ledger import Action, Ledger
@@ -39,6 +39,10 @@ from envpack.recipes import activation, apptainer_def
 
 if TYPE_CHECKING:
     from envpack.engines.native.link_scripts import Made
+
+
+# How often an image is begun, where the cache turns out to be damaged.
+_ATTEMPTS = 3
 
 
 class NativeEngine:
@@ -73,46 +77,64 @@ class NativeEngine:
         """See :class:`~envpack.engines.Engine`; ``output`` is a must. Raises the errors of its parts."""
         assert output is not None
         refuse_commands(recipe)
-        packages = link_order(lock.for_platform(recipe.platform.subdir))
-        compiling = compiling_python(lock, recipe.platform)
         with (
             ThreadPoolExecutor(self._workers, thread_name_prefix="compress") as pool,
             self._cache.temporary() as folder,
         ):
-            segments = Segments(self._cache, folder, self._writer.options, pool)
-            gathered = self._gathering.gather(
-                packages,
-                compiling,
-                recipe,
-                segments,
-                folder,
-                on_base=self._writer.on_base,
-            )
-            base, parts, linker = gathered.base, gathered.parts, gathered.linker
-            scripts = self._scripts(gathered, ledger)
-            made = self._run(scripts, recipe, gathered, segments, folder, ledger)
-            if made is not None:
-                recipe = replace(recipe, labels={**recipe.labels, **made.labels})
-            modules = _imports(lock, recipe, parts, linker.site_packages)
-            variables = _variables(recipe, base)
-            paths = chain(*(part.segment.paths for part in parts), made.paths if made else ())
-            below = [] if base is None else [base.segment]
-            above = [] if made is None else [made.segment]
-            laid = [*below, *(part.segment for part in parts), *above]
-            activated = evaluated(recipe, paths, laid, variables)
-            recipe = replace(recipe, imports=modules, activated=activated.variables)
-            linked = Linked(
-                recipe,
-                apptainer_def.render(recipe, packages),
-                base,
-                parts,
-                self._files(segments, recipe),
-                variables,
-                activated,
-                made.segment if made else None,
-            )
-            workspace = Workspace(self._cache, folder, pool, segments, self._progress)
-            return self._writer.write(linked, workspace, output, ledger)
+            for left in reversed(range(_ATTEMPTS)):
+                segments = Segments(self._cache, folder, self._writer.options, pool)
+                workspace = Workspace(self._cache, folder, pool, segments, self._progress)
+                found = Ledger()
+                try:
+                    image = self._build(lock, recipe, output, workspace, found)
+                    break
+                except IntegrityError:
+                    damaged = segments.discard_damaged()
+                    if not damaged or not left:
+                        raise
+                    self._progress.note(f"{len(damaged)} damaged files of the cache are made again")
+        ledger.extend(found)
+        return image
+
+    def _build(
+        self, lock: Lockfile, recipe: Recipe, output: Path, workspace: Workspace, ledger: Ledger
+    ) -> Image:
+        """:meth:`build`, from segments as they are in the cache."""
+        packages = link_order(lock.for_platform(recipe.platform.subdir))
+        segments = workspace.segments
+        gathered = self._gathering.gather(
+            packages,
+            compiling_python(lock, recipe.platform),
+            recipe,
+            segments,
+            workspace.folder,
+            on_base=self._writer.on_base,
+        )
+        base, parts, linker = gathered.base, gathered.parts, gathered.linker
+        scripts = self._scripts(gathered, ledger)
+        made = self._run(scripts, recipe, gathered, segments, workspace.folder, ledger)
+        if made is not None:
+            recipe = replace(recipe, labels={**recipe.labels, **made.labels})
+        modules = _imports(lock, recipe, parts, linker.site_packages)
+        variables = _variables(recipe, base)
+        folder = scripts_folder(recipe)
+        paths = chain(*(part.segment.below(folder) for part in parts), made.paths if made else ())
+        below = [] if base is None else [base.segment]
+        above = [] if made is None else [made.segment]
+        laid = [*below, *(part.segment for part in parts), *above]
+        activated = evaluated(recipe, paths, laid, variables)
+        recipe = replace(recipe, imports=modules, activated=activated.variables)
+        linked = Linked(
+            recipe,
+            apptainer_def.render(recipe, packages),
+            base,
+            parts,
+            self._files(segments, recipe),
+            variables,
+            activated,
+            made.segment if made else None,
+        )
+        return self._writer.write(linked, workspace, output, ledger)
 
     def _scripts(self, gathered: Gathered, ledger: Ledger) -> Sequence[LinkScript]:
         """The link scripts that are to be run; what is left out of the image is reported."""
@@ -216,5 +238,9 @@ def _imports(
         return ()
     tokens = {f"{part.package.manager}:{part.package.name}": part for part in parts}
     packages = {token: part.package for token, part in tokens.items()}
-    modules = {token: top_level_modules(part.segment.paths, site_packages) for token, part in tokens.items()}
+
+    def modules(token: str) -> frozenset[str]:
+        part = tokens.get(token)
+        return top_level_modules(part.segment.below(site_packages) if part else (), site_packages)
+
     return requested_modules(lock.pins.platforms[recipe.platform.subdir].requested, packages, modules)

@@ -38,6 +38,11 @@ class Activated:
             )
 
 
+def scripts_folder(recipe: Recipe) -> str:
+    """Where packages' activation scripts are, as a path in the image without a slash in front."""
+    return f"{recipe.prefix.strip('/')}/etc/conda/activate.d"
+
+
 def evaluated(
     recipe: Recipe,
     paths: Iterable[str],
@@ -48,8 +53,8 @@ def evaluated(
 
     ``segments`` hold the base and the packages; ``environment`` are the image's variables before.
     """
-    folder = f"{recipe.prefix.strip('/')}/etc/conda/activate.d/"
-    scripts = sorted({p for p in paths if p.startswith(folder) and p.endswith(".sh")})
+    folder = scripts_folder(recipe)
+    scripts = sorted({p for p in paths if p.startswith(f"{folder}/") and p.endswith(".sh")})
     if not scripts:
         return Activated({}, ())
     if not all(path.isprintable() for path in scripts):

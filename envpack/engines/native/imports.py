@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from envpack.lockfile import LockedPackage
 
@@ -32,12 +32,12 @@ def top_level_modules(paths: Iterable[str], site_packages: str) -> frozenset[str
 def requested_modules(
     requested: Iterable[str],
     packages: Mapping[str, LockedPackage],
-    modules: Mapping[str, frozenset[str]],
+    modules: Callable[[str], frozenset[str]],
 ) -> tuple[str, ...]:
     """The modules to import, sorted, for tokens like ``conda:numpy``.
 
-    ``packages`` and ``modules`` are keyed by the same tokens: the locked package, and what
-    :func:`top_level_modules` found in it. A package whose name is a module's name is tested by that
+    ``packages`` are by such tokens, and ``modules`` gives what :func:`top_level_modules` finds in the package
+    of one. A package whose name is a module's name is tested by that
     module; one without modules (a metapackage such as matplotlib) by a dependency named after it; a
     package without python code by nothing.
     """
@@ -46,11 +46,11 @@ def requested_modules(
         if asked not in packages or asked == "conda:python":
             continue
         manager, _, name = asked.partition(":")
-        candidates = modules.get(asked, frozenset())
+        candidates = modules(asked)
         if not candidates:
             for dependency in packages[asked].dependencies:
                 if dependency.startswith(name):
-                    candidates |= modules.get(f"{manager}:{dependency}", frozenset())
+                    candidates |= modules(f"{manager}:{dependency}")
         wanted = _folded(name)
         exact = {module for module in candidates if _folded(module) == wanted}
         chosen |= exact or candidates

@@ -145,6 +145,7 @@ class LinkScripts:
 
     def _run(self) -> Changed:
         if self._changed is None:
+            self.segments.settle()
             image = self.folder / "before-link-scripts.sqfs"
             mount_points = self.segments.write("link-scripts-mount-points", singularity_d.mount_points())
             with image.open("w+b") as out:

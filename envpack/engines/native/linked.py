@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from envpack.bases.manifest import Manifest
 from envpack.cache import Cache
@@ -136,6 +136,10 @@ class ImageWriter(Protocol):
     @property
     def options(self) -> Options:
         """How the segments it needs are compressed."""
+
+    @property
+    def compressor(self) -> Literal["zstd", "gzip"]:
+        """What the image itself is compressed with."""
 
     def write(self, linked: Linked, workspace: Workspace, output: Path, ledger: Ledger) -> Image:
         """Write the image; ``output`` appears whole or not at all."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from envpack import atomic
 from envpack.engines import Contents, Image
@@ -49,6 +50,11 @@ class OciWriter:
     def options(self) -> Options:
         """Segments are those of SIF images by default, so that building both links once."""
         return DEFAULT
+
+    @property
+    def compressor(self) -> Literal["zstd", "gzip"]:
+        """Layers are compressed anew."""
+        return self.compression.name
 
 
 class OciImage(OciWriter):
@@ -107,6 +113,7 @@ def _layered(
     """Groups of segments become layers, with their configuration."""
     recipe, base = linked.recipe, linked.base
     assert base is not None
+    workspace.segments.settle()
     linked.activated.report(ledger)
     entrypoint = activation.entrypoint(recipe, linked.activated.scripts).encode()
     own = [file(activation.ENTRYPOINT.lstrip("/"), entrypoint, 0o755), *linked.own()]

@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import CancelledError, Executor
+from concurrent.futures import CancelledError, Executor, Future
 from pathlib import Path
 
 from envpack.cache import Cache, cannot_write
 from envpack.entry import Entry
 from envpack.errors import IntegrityError
 from envpack.formats.squashfs import segment
-from envpack.formats.squashfs.index import Segment, verify
+from envpack.formats.squashfs.index import Segment, verify, verify_index
 from envpack.formats.squashfs.options import Options
 
 # Part of every key: raise it when linking the same package gives other entries than before.
@@ -24,11 +24,16 @@ LINKING = 3
 
 
 class Segments:
-    """Makes and finds segments; ``folder`` is this build's own, ``pool`` compresses."""
+    """Makes and finds segments; ``folder`` is this build's own, ``pool`` compresses.
+
+    What is found is compared with its checksums, in the pool, while the build goes on: whoever writes
+    something made of segments calls :meth:`settle` before.
+    """
 
     def __init__(self, cache: Cache, folder: Path, options: Options, pool: Executor) -> None:
         self._cache, self._folder, self._options, self._pool = cache, folder, options, pool
         self._stopped = threading.Event()
+        self._verified: dict[Path, Future[None]] = {}
         self.made = False  # any segment: whether the cache had all of them
 
     def stop(self) -> None:
@@ -36,21 +41,33 @@ class Segments:
         self._stopped.set()
 
     def get(self, parts: Iterable[str], entries: Callable[[], Iterable[Entry]]) -> Path:
-        """The segment made from ``parts`` (whatever it depends on); ``entries`` makes it if need be.
-
-        A segment that is found is compared with its checksums, and made anew if it is damaged.
-        """
+        """The segment made from ``parts`` (whatever it depends on); ``entries`` makes it if need be."""
         text = "\0".join([str(LINKING), self._options.key(), *parts])
         path = self._cache.segment(hashlib.sha256(text.encode()).hexdigest())
         if self._cache.use(path):
             try:
-                verify(path)
-                return path
+                verify_index(path)
             except IntegrityError:
                 path.unlink(missing_ok=True)
+            else:
+                if path not in self._verified:
+                    self._verified[path] = self._pool.submit(verify, path)
+                return path
         self.made = True
         self._cache.keep(self._write(path.name, entries()), path, durably=False)
         return path
+
+    def settle(self) -> None:
+        """Raise :class:`IntegrityError` if a segment that was found is damaged."""
+        for verified in self._verified.values():
+            verified.result()
+
+    def discard_damaged(self) -> list[Path]:
+        """Remove the damaged ones from the cache, to be made anew."""
+        damaged = [p for p, found in self._verified.items() if isinstance(found.exception(), IntegrityError)]
+        for path in damaged:
+            path.unlink(missing_ok=True)
+        return damaged
 
     def write(self, name: str, entries: Iterable[Entry]) -> Segment:
         """A segment of this build alone, in its own folder. Raises :class:`OutputError`."""

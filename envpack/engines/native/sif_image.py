@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from envpack.engines import Contents, Image, sif_file
 from envpack.engines.native.linked import Linked, Workspace, report_overwritten
 from envpack.formats.oci.configuration import base_variables
+from envpack.formats.squashfs import image as squashfs
 from envpack.formats.squashfs.options import Options
 from envpack.ledger import Action, Ledger
 from envpack.recipes import singularity_d
@@ -24,6 +26,11 @@ class SifImage:
         """A SIF image is the base with the environment in it."""
         return True
 
+    @property
+    def compressor(self) -> Literal["zstd", "gzip"]:
+        """The segments are the image."""
+        return self.options.compression
+
     def write(self, linked: Linked, workspace: Workspace, output: Path, ledger: Ledger) -> Image:
         """Segments and metadata become the image."""
         recipe, segments = linked.recipe, workspace.segments
@@ -34,8 +41,9 @@ class SifImage:
         metadata = segments.write("metadata", own)
         order = [mount_points, *linked.segments, metadata]
         with workspace.progress.step(f"Writing {output.name}"):
-            written = sif_file.write(output, recipe, linked.deffile, variables, order, self.options)
-        made = written.partition
+            partition = squashfs.Image(order, self.options, recipe.epoch)
+            written = sif_file.write(output, recipe, linked.deffile, variables, partition, segments.settle)
+        made = partition.assembled
         owners = ["the mount points", *linked.owners, "envpack"]
         report_overwritten(made.overwritten, owners, recipe, ledger)
         for name in made.unsupported_xattrs:

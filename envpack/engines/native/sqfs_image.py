@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from envpack import atomic
 from envpack.engines import Contents, Image, sif_file
 from envpack.engines.native.linked import Linked, Workspace, report_overwritten
 from envpack.entry import Entry, file
-from envpack.formats.squashfs.image import assemble
+from envpack.formats.squashfs import image as squashfs
 from envpack.formats.squashfs.options import Options
 from envpack.ledger import Action, Ledger
 from envpack.recipe import Recipe
@@ -38,6 +39,11 @@ class SqfsImage:
         """It is bound into one."""
         return False
 
+    @property
+    def compressor(self) -> Literal["zstd", "gzip"]:
+        """The segments are the image."""
+        return self.options.compression
+
     def write(self, linked: Linked, workspace: Workspace, output: Path, ledger: Ledger) -> Image:
         """Segments become the file system, of which the environment's folder is the root."""
         recipe = linked.recipe
@@ -50,8 +56,9 @@ class SqfsImage:
         segments = [*(segment for segment, _ in linked.laid), workspace.segments.write("metadata", own)]
         owners = [*(owner for _, owner in linked.laid), "envpack"]
         with workspace.progress.step(f"Writing {output.name}"), atomic.replacing(output) as out:
-            made = assemble(out, 0, segments, self.options, recipe.epoch, root=root)
-            size, sha256 = sif_file.measured(out)
+            image = squashfs.Image(segments, self.options, recipe.epoch, root=root)
+            written = sif_file.write_image(out, image, workspace.segments.settle)
+        made = image.assembled
         report_overwritten(made.overwritten, owners, recipe, ledger)
         for path in made.outside:
             ledger.add(
@@ -62,7 +69,8 @@ class SqfsImage:
             )
         for name in made.unsupported_xattrs:
             ledger.add(Action.DROPPED, f"attribute {name}", "squashfs has no place for it")
-        return Image(recipe, output, size, sha256, Contents(made.files, made.directories, made.content_size))
+        contents = Contents(made.files, made.directories, made.content_size)
+        return Image(recipe, output, written.size, written.sha256, contents)
 
 
 def _report_left_out(recipe: Recipe, ledger: Ledger) -> None:

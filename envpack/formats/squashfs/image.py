@@ -1,16 +1,17 @@
 """Assembling an image: the segments' data end to end, and tables made from their indexes.
 
 Nothing is compressed again but the tables, so this costs little more than copying the data, which Linux
-does within the file system where it can.
+does within the file system where it can. Tables only need to know where the data will be: the one can be done
+while the other is.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
 from typing import BinaryIO
@@ -19,7 +20,7 @@ from envpack.entry import encode_path
 from envpack.errors import IntegrityError
 from envpack.formats.squashfs import layout
 from envpack.formats.squashfs.codec import compressor
-from envpack.formats.squashfs.index import Index, Segment
+from envpack.formats.squashfs.index import Index, Segment, changed
 from envpack.formats.squashfs.inodes import InodeWriter
 from envpack.formats.squashfs.metadata import lookup_table, pack_positions
 from envpack.formats.squashfs.options import Options
@@ -30,7 +31,7 @@ _PIECE = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Assembled:
-    """What was written.
+    """What an image holds.
 
     ``size`` is the image's length in bytes, a multiple of 4096; ``content_size`` counts the bytes of all
     files unpacked, hard links once; ``files`` counts regular files, hard links once; ``directories``
@@ -51,42 +52,78 @@ class Assembled:
     digest: bytes
 
 
-def assemble(
-    out: BinaryIO, offset: int, segments: Sequence[Segment], options: Options, epoch: int, *, root: str = ""
-) -> Assembled:
-    """Write the file system made of ``segments`` into ``out`` (seekable, not in append mode) from ``offset``.
+class Image:
+    """The file system made of ``segments``, written in two steps.
 
     Later segments win; directories merge, with the later one's mode, owner and mtime; a path below a
     symlink to a directory lands in that directory, and a directory on top of such a symlink leaves it
     there. ``epoch`` (seconds) is the image's date and that of entries without one. With ``root``, a path of
-    the merged tree, that directory is the image's root and nothing else is in the image. ``out`` is left at
-    the image's end. Raises :class:`IntegrityError` for damaged segments, for segments made with another
-    compressor or block size, and for more than 65535 different owners.
+    the merged tree, that directory is the image's root and nothing else is in the image.
+
+    Raises :class:`IntegrityError` for segments made with another compressor or block size; later, when they
+    have become shorter meanwhile, and for more than 65535 different owners.
     """
-    indexes = [segment.index for segment in segments]
-    for segment in segments:
-        made_with = (segment.index.compression_id, segment.index.block_size)
-        if made_with != (options.compression_id, options.block_size):
-            raise IntegrityError(
-                f"the cached segment {segment.path} was made with other options",
-                hint="Remove the file; it will be made again.",
-            )
-    settings = options.compressor_options()
-    if settings:
-        settings = layout.U16.pack(len(settings) | layout.METADATA_PLAIN) + settings
-    start = layout.SUPERBLOCK.size + len(settings)
-    starts = list(accumulate((index.data_size for index in indexes), initial=start))
-    end = starts.pop()
-    with ThreadPoolExecutor(1, thread_name_prefix="copy") as copier:
-        # The data go their way while the tables are made, which only need to know where they are.
-        copying = copier.submit(_copy_all, segments, out, [offset + start for start in starts])
-        superblock, tables, assembled = _tables(indexes, starts, end, options, epoch, root)
-        copying.result()
-    out.seek(offset)
-    out.write(superblock + settings)
-    out.seek(offset + end)
-    out.writelines(tables)
-    return assembled
+
+    def __init__(self, segments: Sequence[Segment], options: Options, epoch: int, *, root: str = "") -> None:
+        for segment in segments:
+            made_with = (segment.index.compression_id, segment.index.block_size)
+            if made_with != (options.compression_id, options.block_size):
+                raise IntegrityError(
+                    f"the cached segment {segment.path} was made with other options",
+                    hint="Remove the file; it will be made again.",
+                )
+        self._segments, self._options, self._epoch, self._root = segments, options, epoch, root
+        settings = options.compressor_options()
+        if settings:
+            settings = layout.U16.pack(len(settings) | layout.METADATA_PLAIN) + settings
+        self._settings = settings
+        start = layout.SUPERBLOCK.size + len(settings)
+        starts = accumulate((segment.index.data_size for segment in segments), initial=start)
+        *self._starts, self._end = starts
+
+    def write_data(self, out: BinaryIO, offset: int) -> None:
+        """Put the data where they belong in ``out``, of which the image is what comes after ``offset``.
+
+        This needs no tables: it may be done in another thread. ``out`` is seekable and not in append mode.
+        """
+        for segment, start in zip(self._segments, self._starts, strict=True):
+            _copy(segment.path, segment.index.data_size, out, offset + start)
+
+    def write_tables(self, out: BinaryIO, offset: int) -> None:
+        """Write all but the data, and leave ``out`` at the image's end."""
+        superblock, tables, _ = self._tables
+        out.seek(offset)
+        out.write(superblock + self._settings)
+        out.seek(offset + self._end)
+        out.writelines(tables)
+
+    def pieces(self) -> Iterator[bytes | memoryview]:
+        """All bytes of the image in order; a piece is good until the next one."""
+        superblock, tables, _ = self._tables
+        yield superblock + self._settings
+        for segment in self._segments:
+            yield from segment.data()
+        yield from tables
+
+    @property
+    def assembled(self) -> Assembled:
+        """What is in it."""
+        return self._tables[2]
+
+    @cached_property
+    def _tables(self) -> tuple[bytes, list[bytes], Assembled]:
+        indexes = [segment.index for segment in self._segments]
+        return _tables(indexes, self._starts, self._end, self._options, self._epoch, self._root)
+
+
+def assemble(
+    out: BinaryIO, offset: int, segments: Sequence[Segment], options: Options, epoch: int, *, root: str = ""
+) -> Assembled:
+    """Write an :class:`Image` from ``offset`` into ``out``, which is left at the image's end."""
+    image = Image(segments, options, epoch, root=root)
+    image.write_data(out, offset)
+    image.write_tables(out, offset)
+    return image.assembled
 
 
 def _tables(
@@ -185,12 +222,6 @@ def _digest(indexes: Sequence[Index], options: Options, epoch: int, root: str) -
     return found.digest()
 
 
-def _copy_all(segments: Sequence[Segment], out: BinaryIO, positions: Sequence[int]) -> None:
-    """Copy the data of each segment to its position in ``out``."""
-    for segment, position in zip(segments, positions, strict=True):
-        _copy(segment.path, segment.index.data_size, out, position)
-
-
 def _copy(path: Path, size: int, out: BinaryIO, position: int) -> None:
     """Copy the first ``size`` bytes of a segment to ``position``, inside the kernel where it can."""
     done = 0
@@ -212,4 +243,4 @@ def _copy(path: Path, size: int, out: BinaryIO, position: int) -> None:
             out.write(piece)
             done += len(piece)
     if done < size:
-        raise IntegrityError(f"the cached segment {path} changed while it was read")
+        raise changed(path)

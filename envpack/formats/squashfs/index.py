@@ -36,7 +36,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from envpack.entry import Entry, Kind, decode_path
+from envpack.entry import Entry, Kind, decode_path, encode_path
 from envpack.errors import IntegrityError
 from envpack.formats.squashfs import layout
 from envpack.formats.squashfs.sections import Packed, Paths
@@ -175,6 +175,23 @@ class Segment:
         """The paths of its entries, in order."""
         return map(decode_path, self.index.paths)
 
+    def below(self, folder: str) -> Iterator[str]:
+        """Those of its paths that are below ``folder``, in order."""
+        return map(decode_path, self.index.paths.below(encode_path(folder)))
+
+    def data(self) -> Iterator[memoryview]:
+        """Its blocks as they are stored, in pieces that are good until the next one.
+
+        Raises :class:`IntegrityError` when the file has become shorter.
+        """
+        left = self.index.data_size
+        with self.path.open("rb") as file:
+            for piece in _pieces(file, left):
+                left -= len(piece)
+                yield piece
+        if left:
+            raise changed(self.path)
+
 
 def write_index(
     out: BinaryIO,
@@ -237,20 +254,36 @@ def read_index(path: Path) -> Index:
     return index
 
 
+def verify_index(path: Path) -> None:
+    """Compare a segment's index with its checksum; raises :class:`IntegrityError`."""
+    _read_tail(path)
+
+
 def verify(path: Path) -> None:
     """Read all of a segment and compare with its checksums; raises :class:`IntegrityError`."""
     tail = _read_tail(path)
     found = hashlib.sha256()
-    left = tail.data_size
     try:
         with path.open("rb") as file:
-            while left and (piece := file.read(min(left, _PIECE))):
+            for piece in _pieces(file, tail.data_size):
                 found.update(piece)
-                left -= len(piece)
     except OSError as error:
         raise _damaged(path, str(error)) from error
-    if left or found.digest() != tail.data_digest:
+    if found.digest() != tail.data_digest:
         raise _damaged(path, "the checksum of its data is wrong")
+
+
+def changed(path: Path) -> IntegrityError:
+    """The error for a segment that has become shorter since its index was read."""
+    return IntegrityError(f"the cached segment {path} changed while it was read")
+
+
+def _pieces(file: BinaryIO, size: int) -> Iterator[memoryview]:
+    """The next ``size`` bytes of a file, or what there is of them, in one buffer again and again."""
+    buffer = memoryview(bytearray(min(size, _PIECE)))
+    while size and (count := file.readinto(buffer[:size])):  # type: ignore[attr-defined]  # typeshed's BinaryIO
+        yield buffer[:count]
+        size -= count
 
 
 class _Tail(NamedTuple):

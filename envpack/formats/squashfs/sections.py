@@ -43,6 +43,19 @@ class Paths:
         ended = path + b"\0"
         return self._data.startswith(ended) or b"\0" + ended in self._data
 
+    def below(self, folder: bytes) -> Iterator[bytes]:
+        """Those that begin with ``folder`` and a slash, the others untouched."""
+        data, start = self._data, folder + b"/"
+        place = 0
+        while True:
+            if not data.startswith(start, place):
+                place = data.find(b"\0" + start, max(place - 1, 0)) + 1
+                if not place:
+                    return
+            end = data.index(b"\0", place)
+            yield data[place:end]
+            place = end + 1
+
     def __iter__(self) -> Iterator[bytes]:
         if self._data:  # taken apart when the first is wanted: those of many segments may be chained
             yield from self._data[:-1].split(b"\0")

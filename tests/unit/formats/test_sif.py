@@ -29,18 +29,19 @@ def written(
     architecture: str = "02",
     partition: bytes = PARTITION,
 ) -> bytes:
-    with path.open("w+b") as out:
-        out.seek(sif.partition_offset(objects))
-        out.write(partition)
-        sif.finish(
-            out,
-            objects,
-            partition_size=len(partition),
-            architecture=architecture,
-            content=content,
-            epoch=EPOCH,
-        )
-    return path.read_bytes()
+    data = head(objects, partition, content, architecture) + partition
+    path.write_bytes(data)
+    return data
+
+
+def head(
+    objects: list[DataObject],
+    partition: bytes = PARTITION,
+    content: bytes = b"digest",
+    architecture: str = "02",
+) -> bytes:
+    size = len(partition)
+    return sif.head(objects, partition_size=size, architecture=architecture, content=content, epoch=EPOCH)
 
 
 def test_the_header(tmp_path: Path) -> None:
@@ -83,6 +84,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 def test_the_partition_is_aligned_whatever_comes_before(contents: list[bytes]) -> None:
     objects = [DataObject(DataType.GENERIC, content) for content in contents]
     offset = sif.partition_offset(objects)
+    assert len(head(objects)) == offset
     assert offset % 4096 == 0
     assert 0 <= offset - 32176 - sum(map(len, contents)) < 4096
 

@@ -81,8 +81,6 @@ def write_squashfs(content: Iterable[Entry], path: Path) -> Path:
 
 def as_sif(squashfs: Path, path: Path, architecture: str) -> Path:
     content = squashfs.read_bytes()
-    with path.open("w+b") as out:
-        out.seek(sif.partition_offset([]))
-        out.write(content)
-        sif.finish(out, [], partition_size=len(content), architecture=architecture, content=b"x", epoch=EPOCH)
+    head = sif.head([], partition_size=len(content), architecture=architecture, content=b"x", epoch=EPOCH)
+    path.write_bytes(head + content)
     return path

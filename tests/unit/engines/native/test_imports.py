@@ -20,18 +20,20 @@ def test_packages_modules_and_extensions_are_found() -> None:
 def test_the_module_named_like_the_package_stands_for_it() -> None:
     modules = {"conda:ipython": frozenset({"IPython", "other"}), "conda:pyyaml": frozenset({"yaml"})}
     packages = {token: package(token[6:]) for token in modules}
-    assert requested_modules(modules, packages, modules) == ("IPython", "yaml")
+    assert requested_modules(modules, packages, modules.__getitem__) == ("IPython", "yaml")
 
 
 def test_a_metapackage_is_tested_by_the_dependency_named_after_it() -> None:
     packages = {"conda:matplotlib": package("matplotlib", "matplotlib-base", "python")}
     modules = {
+        "conda:matplotlib": frozenset(),
         "conda:matplotlib-base": frozenset({"matplotlib", "pylab"}),
         "conda:python": frozenset({"this"}),
     }
-    assert requested_modules(["conda:matplotlib"], packages, modules) == ("matplotlib",)
+    assert requested_modules(["conda:matplotlib"], packages, modules.__getitem__) == ("matplotlib",)
 
 
 def test_what_is_no_python_code_is_not_tested() -> None:
     packages = {"conda:gdal-data": package("gdal-data"), "conda:python": package("python")}
-    assert requested_modules(["conda:gdal-data", "conda:python", "conda:absent"], packages, {}) == ()
+    asked = ["conda:gdal-data", "conda:python", "conda:absent"]
+    assert requested_modules(asked, packages, lambda token: frozenset()) == ()

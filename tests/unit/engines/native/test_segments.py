@@ -11,6 +11,7 @@ import pytest
 from envpack.cache import Cache
 from envpack.engines.native.segments import Segments
 from envpack.entry import Entry, file
+from envpack.errors import IntegrityError
 from envpack.formats.squashfs.index import verify
 from envpack.formats.squashfs.options import DEFAULT
 
@@ -41,17 +42,39 @@ def test_a_segment_is_made_once(segments: Segments, made: list[int]) -> None:
     assert len(made) == 1
 
 
-@pytest.mark.parametrize("place", [0, 40, -1, -200])
-def test_a_flipped_bit_has_it_made_again(segments: Segments, made: list[int], place: int) -> None:
-    """In the data, in the index, in the footer."""
+@pytest.mark.parametrize("place", [-1, -120])
+def test_a_flipped_bit_in_the_index_has_it_made_again(
+    segments: Segments, made: list[int], place: int
+) -> None:
     path = get(segments, made)
     before = path.read_bytes()
-    data = bytearray(before)
-    data[place] ^= 1
-    path.write_bytes(data)
+    path.write_bytes(flipped(before, place))
     assert get(segments, made) == path
     assert path.read_bytes() == before
     assert len(made) == 2
+    segments.settle()
+
+
+@pytest.mark.parametrize("place", [0, 40])
+def test_a_flipped_bit_in_the_data_is_found_before_it_is_used(
+    segments: Segments, made: list[int], place: int
+) -> None:
+    path = get(segments, made)
+    before = path.read_bytes()
+    path.write_bytes(flipped(before, place))
+    assert get(segments, made) == path
+    with pytest.raises(IntegrityError, match="the checksum of its data is wrong"):
+        segments.settle()
+    assert segments.discard_damaged() == [path]
+    assert get(segments, made) == path
+    assert path.read_bytes() == before
+    assert len(made) == 2
+
+
+def flipped(data: bytes, place: int) -> bytes:
+    changed = bytearray(data)
+    changed[place] ^= 1
+    return bytes(changed)
 
 
 @pytest.mark.parametrize("left", [0, 30, 5000])

@@ -1,6 +1,8 @@
 """Sections of an index, as they were read."""
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from envpack.formats.squashfs.sections import Paths
 
@@ -17,3 +19,14 @@ def test_parts_of_paths_are_not(path: bytes) -> None:
 
 def test_nothing_is_in_no_paths() -> None:
     assert b"a" not in Paths(b"")
+
+
+@given(
+    st.lists(st.text("ab/", min_size=1, max_size=6).map(str.encode), max_size=8),
+    st.text("ab", min_size=1, max_size=2),
+)
+@example([b"a", b"a/b", b"ab/c", b"b/a/b", b"a/c"], "a")
+def test_paths_below_a_folder(paths: list[bytes], folder: str) -> None:
+    packed = Paths(b"".join(path + b"\0" for path in paths))
+    start = f"{folder}/".encode()
+    assert list(packed.below(folder.encode())) == [path for path in paths if path.startswith(start)]
