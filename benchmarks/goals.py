@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from benchmarks.results import Results
 
@@ -95,21 +95,24 @@ def _goals(results: Results) -> Iterator[tuple[str, str, _Judge]]:
         if "sif-cold" not in results.rows or not results.cache:
             raise _Unknown("sif-cold")
         own = sum(number for name, number in results.cache.items() if name != "blobs")
-        each, elsewhere = own / results.packages, results.rows["sif-cold"].temporary
-        shown = f"{each:.2f} a package; {elsewhere} more while it ran"
-        # Below one for each package are folders of the cache, and the build's own, which hold no package.
-        return shown, own <= 3 * results.packages + len(results.cache) + 2 and elsewhere <= 4
+        # The unpacked interpreter, in the cache's temporary folder, and the image before it has its name.
+        passing = results.rows["sif-cold"].temporary
+        most = (own + passing) / results.packages
+        shown = f"{most:.2f} a package: {own / results.packages:.2f}, and {passing} in all while it ran"
+        return shown, most <= 3
 
     def linear() -> tuple[str, bool]:
-        if len(results.growth) < 2:
+        if len(results.growth) < 3:
             raise _Unknown("growth")
-        found = exponent([(point.content, point.cold.wall) for point in results.growth])
+        before, after = slopes([(point.content, point.cold.wall) for point in results.growth])[-2:]
         last = results.growth[-1]
-        shown = f"time ~ bytes^{found:.2f}, up to {last.packages} packages and {last.files:,} files"
-        return shown, found <= 1.1
+        shown = f"{after / before:.2f} × ({before * 1e9:.1f} and {after * 1e9:.1f} ms for each MB more)"
+        return f"{shown}, up to {last.packages} packages and {last.files:,} files", after <= 1.1 * before
 
     rattler = "cold, to py-rattler install and mksquashfs at the same compression"
     yield rattler, "≤ 0.6 ×", at_most("sif-cold", "rattler", 0.6)
+    same = "cold, to these where they make the bytecode that is missing, too"
+    yield same, "≤ 0.6 ×", at_most("sif-cold", "rattler-bytecode", 0.6)
     yield "cold, to apptainer's default build", "≤ 1/15", at_most("sif-cold", "apptainer", 1 / 15)
     yield "all cached, to apptainer's default build", "≤ 1/150", at_most("sif-cached", "apptainer", 1 / 150)
     yield "all cached, to `cp` of the image", "≤ 2 × + 0.3 s", copy
@@ -118,13 +121,10 @@ def _goals(results: Results) -> Iterator[tuple[str, str, _Judge]]:
     yield "peak memory of an environment 4 times as large", "≤ 1.1 ×", four_times
     yield "size, to apptainer's default image", "≤ 1 ×", size
     yield "cold import through squashfuse, to a folder", "≤ 1.3 ×", imported
-    yield "inodes on disk", "≤ 3 a package in the cache, none elsewhere", inodes
-    yield "growth", "linear: bytes^1.1 at most", linear
+    yield "inodes on disk, at most", "≤ 3 a package, all in the cache", inodes
+    yield "growth: the time of the last doubling to the one before", "≤ 1.1 × for each byte", linear
 
 
-def exponent(points: Sequence[tuple[float, float]]) -> float:
-    """The power of x that y grows with: the slope of the least squares line through the logarithms."""
-    logs = [(math.log(x), math.log(y)) for x, y in points]
-    mean_x, mean_y = (sum(column) / len(logs) for column in zip(*logs, strict=True))
-    slope: float = sum((x - mean_x) * (y - mean_y) for x, y in logs) / sum((x - mean_x) ** 2 for x, _ in logs)
-    return slope
+def slopes(points: Sequence[tuple[float, float]]) -> list[float]:
+    """From each point to the next, how much y grows with x: all the same on a straight line."""
+    return [(y2 - y1) / (x2 - x1) for (x1, y1), (x2, y2) in pairwise(points)]
