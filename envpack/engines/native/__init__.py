@@ -81,20 +81,22 @@ class NativeEngine:
             ThreadPoolExecutor(self._workers, thread_name_prefix="compress") as pool,
             self._cache.temporary() as folder,
         ):
-            for left in reversed(range(_ATTEMPTS)):
+            attempts = 0
+            while True:
+                attempts += 1
                 segments = Segments(self._cache, folder, self._writer.options, pool)
                 workspace = Workspace(self._cache, folder, pool, segments, self._progress)
                 found = Ledger()
                 try:
                     image = self._build(lock, recipe, output, workspace, found)
-                    break
                 except IntegrityError:
                     damaged = segments.discard_damaged()
-                    if not damaged or not left:
+                    if not damaged or attempts == _ATTEMPTS:
                         raise
                     self._progress.note(f"{len(damaged)} damaged files of the cache are made again")
-        ledger.extend(found)
-        return image
+                else:
+                    ledger.extend(found)
+                    return image
 
     def _build(
         self, lock: Lockfile, recipe: Recipe, output: Path, workspace: Workspace, ledger: Ledger

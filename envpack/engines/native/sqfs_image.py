@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from envpack import atomic
-from envpack.engines import Contents, Image, sif_file
+from envpack.engines import Contents, Image, writing
 from envpack.engines.native.linked import Linked, Workspace, report_overwritten
 from envpack.entry import Entry, file
 from envpack.formats.squashfs import image as squashfs
@@ -57,7 +57,7 @@ class SqfsImage:
         owners = [*(owner for _, owner in linked.laid), "envpack"]
         with workspace.progress.step(f"Writing {output.name}"), atomic.replacing(output) as out:
             image = squashfs.Image(segments, self.options, recipe.epoch, root=root)
-            written = sif_file.write_image(out, image, workspace.segments.settle)
+            written = writing.write(out, image, workspace.segments.settle)
         made = image.assembled
         report_overwritten(made.overwritten, owners, recipe, ledger)
         for path in made.outside:

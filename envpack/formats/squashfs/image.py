@@ -20,13 +20,11 @@ from envpack.entry import encode_path
 from envpack.errors import IntegrityError
 from envpack.formats.squashfs import layout
 from envpack.formats.squashfs.codec import compressor
-from envpack.formats.squashfs.index import Index, Segment, changed
+from envpack.formats.squashfs.index import Index, Segment, stored
 from envpack.formats.squashfs.inodes import InodeWriter
 from envpack.formats.squashfs.metadata import lookup_table, pack_positions
 from envpack.formats.squashfs.options import Options
 from envpack.formats.squashfs.tree import Overwritten, Tree
-
-_PIECE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,22 +223,18 @@ def _digest(indexes: Sequence[Index], options: Options, epoch: int, root: str) -
 def _copy(path: Path, size: int, out: BinaryIO, position: int) -> None:
     """Copy the first ``size`` bytes of a segment to ``position``, inside the kernel where it can."""
     done = 0
-    with path.open("rb") as source:
-        try:
-            target = out.fileno()
-            out.flush()
+    try:
+        target = out.fileno()
+        out.flush()
+        with path.open("rb") as source:
             while done < size:
                 copied = os.copy_file_range(source.fileno(), target, size - done, done, position + done)
                 if not copied:
                     break
                 done += copied
-        except OSError:
-            # Not between these two files, or not in this kernel. A full disk is met again below.
-            pass
-        source.seek(done)
-        out.seek(position + done)
-        while done < size and (piece := source.read(min(_PIECE, size - done))):
-            out.write(piece)
-            done += len(piece)
-    if done < size:
-        raise changed(path)
+    except OSError:
+        # Not between these two files, or not in this kernel. A full or broken disk is met again below.
+        pass
+    out.seek(position + done)
+    for piece in stored(path, done, size):
+        out.write(piece)

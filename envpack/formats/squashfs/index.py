@@ -180,17 +180,8 @@ class Segment:
         return map(decode_path, self.index.paths.below(encode_path(folder)))
 
     def data(self) -> Iterator[memoryview]:
-        """Its blocks as they are stored, in pieces that are good until the next one.
-
-        Raises :class:`IntegrityError` when the file has become shorter.
-        """
-        left = self.index.data_size
-        with self.path.open("rb") as file:
-            for piece in _pieces(file, left):
-                left -= len(piece)
-                yield piece
-        if left:
-            raise changed(self.path)
+        """Its blocks as they are stored; see :func:`stored`."""
+        return stored(self.path, 0, self.index.data_size)
 
 
 def write_index(
@@ -263,27 +254,29 @@ def verify(path: Path) -> None:
     """Read all of a segment and compare with its checksums; raises :class:`IntegrityError`."""
     tail = _read_tail(path)
     found = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            for piece in _pieces(file, tail.data_size):
-                found.update(piece)
-    except OSError as error:
-        raise _damaged(path, str(error)) from error
+    for piece in stored(path, 0, tail.data_size):
+        found.update(piece)
     if found.digest() != tail.data_digest:
         raise _damaged(path, "the checksum of its data is wrong")
 
 
-def changed(path: Path) -> IntegrityError:
-    """The error for a segment that has become shorter since its index was read."""
-    return IntegrityError(f"the cached segment {path} changed while it was read")
+def stored(path: Path, start: int, end: int) -> Iterator[memoryview]:
+    """The bytes of a segment from ``start`` to ``end``, in pieces that are good until the next one.
 
-
-def _pieces(file: BinaryIO, size: int) -> Iterator[memoryview]:
-    """The next ``size`` bytes of a file, or what there is of them, in one buffer again and again."""
-    buffer = memoryview(bytearray(min(size, _PIECE)))
-    while size and (count := file.readinto(buffer[:size])):  # type: ignore[attr-defined]  # typeshed's BinaryIO
-        yield buffer[:count]
-        size -= count
+    Raises :class:`IntegrityError` for a file that cannot be read, or has become shorter.
+    """
+    buffer = memoryview(bytearray(min(max(end - start, 0), _PIECE)))
+    try:
+        with path.open("rb") as file:
+            file.seek(start)
+            while start < end:
+                count = file.readinto(buffer[: end - start])
+                if not count:
+                    raise _damaged(path, "it became shorter while it was read")
+                yield buffer[:count]
+                start += count
+    except OSError as error:
+        raise _damaged(path, str(error)) from error
 
 
 class _Tail(NamedTuple):
