@@ -38,7 +38,7 @@ _CONDA_EXPORT = re.compile(
 )
 _CONDA_SPEC = re.compile(
     r"(?P<name>[A-Za-z0-9][\w.-]*)\s*(?P<extras>\[[^\[\]]*\])?\s*=\s*"
-    r"(?P<version>\d[A-Za-z0-9._!]*)(?P<any>\.\*)?\s*(?:;(?P<marker>.*))?\Z"
+    r"(?P<version>\d[A-Za-z0-9._!]*(?:\+[A-Za-z0-9._]+)?)(?P<any>\.\*)?\s*(?:;(?P<marker>.*))?\Z"
 )
 _TABLE_ROW = re.compile(
     r"(?P<name>[A-Za-z0-9_][\w.-]*)\s+(?P<version>v?\d[\w.!+]*)(?:\s+(?P<build>[\w.]*\d[\w.]*)(?:\s+\S+)?)?\Z"
@@ -201,7 +201,7 @@ def _one_equals_sign(found: re.Match[str]) -> Read:
         version = Version(found["version"])
     except InvalidVersion:
         raise ValueError(f"{found['version']} is not a version, and pip has no =") from None
-    final = not (version.is_prerelease or version.is_postrelease)
+    final = not (version.is_prerelease or version.is_postrelease or version.local)
     text = f"{found['name']}{found['extras'] or ''}=={found['version']}{'.*' if final else ''}"
     text += f" ; {found['marker'].strip()}" if found["marker"] else ""
     read = _pep508(text)

@@ -148,6 +148,7 @@ def test_what_is_not_on_an_index_needs_the_user(line: str, why: str) -> None:
             Action.TRANSLATED,
         ),
         ("black=23.1rc1", "black==23.1rc1", Action.TRANSLATED),
+        ("torch=2.1.0+cu121", "torch==2.1.0", Action.RELAXED),
         ("pywin32=307", None, Action.DROPPED),
         ("Package    Version", None, Action.DROPPED),
         ("---------- -------", None, Action.DROPPED),
