@@ -86,7 +86,9 @@ def install_wheels(
             {**scheme, "headers": f"{PREFIX}/include/python{python}/{package.name}"},
             interpreter=f"{PREFIX}/bin/python{python}", script_kind="posix", destdir=str(root),
         )  # fmt: skip
-        with WheelFile.open(cache.archive(package.sha256, package.filename)) as source:
+        wheel = work / package.filename  # its name is read
+        wheel.symlink_to(cache.archive(package.sha256, package.filename))
+        with WheelFile.open(wheel) as source:
             install(source, destination, additional_metadata={"INSTALLER": b"pip\n"})
 
 
