@@ -48,7 +48,7 @@ class Segments:
             try:
                 verify_index(path)
             except IntegrityError:
-                path.unlink(missing_ok=True)
+                self._discard(path)
             else:
                 if path not in self._verified:
                     self._verified[path] = self._pool.submit(verify, path)
@@ -63,15 +63,21 @@ class Segments:
             verified.result()
 
     def discard_damaged(self) -> list[Path]:
-        """Remove the damaged ones from the cache, to be made anew."""
+        """Remove the damaged ones from the cache, to be made anew. Raises :class:`OutputError`."""
         damaged = [p for p, found in self._verified.items() if isinstance(found.exception(), IntegrityError)]
         for path in damaged:
-            path.unlink(missing_ok=True)
+            self._discard(path)
         return damaged
 
     def write(self, name: str, entries: Iterable[Entry]) -> Segment:
         """A segment of this build alone, in its own folder. Raises :class:`OutputError`."""
         return Segment.open(self._write(name, entries))
+
+    def _discard(self, path: Path) -> None:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise cannot_write(self._cache.root, error) from error
 
     def _write(self, name: str, entries: Iterable[Entry]) -> Path:
         path = self._folder / name
