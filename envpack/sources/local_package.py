@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qs, unquote
 
@@ -56,16 +57,8 @@ def find(line: str, folder: Path, *, editable: bool = False) -> LocalPackage | s
     if path is None:
         return None
     below = parse_qs(fragment).get("subdirectory", [""])[0]
-    path = Path(os.path.abspath(path / below))  # noqa: PTH100 resolve() would follow links
-    if (reason := _no_package(path)) is not None:
-        return reason or None
-    if marker is not None:
-        try:
-            marker = str(Marker(marker))
-        except (InvalidMarker, RecursionError):
-            return f"{marker!r} is not a marker"
     wanted = tuple(sorted({e.strip() for e in extras.strip("[]").split(",")} - {""}))
-    return LocalPackage(line, path, name, wanted, marker)
+    return _package(LocalPackage(line, path / below, name, wanted, marker))
 
 
 def at(
@@ -84,16 +77,23 @@ def at(
     path = _path(target, folder) if len(target) <= _MAX and "\0" not in target else None
     if path is None:
         return None
-    path = Path(os.path.abspath(path))  # noqa: PTH100 resolve() would follow links
-    if (reason := _no_package(path)) is not None:
-        return reason or None
-    try:
-        marker = str(Marker(marker)) if marker else ""
-    except (InvalidMarker, RecursionError):
-        return f"{marker[:100]!r} is not a marker"
     normal = canonicalize_name(name) if name else None
     text = target if is_local(target) else f"./{target}"
-    return LocalPackage(text, path, normal, extras, marker or None, where)
+    return _package(LocalPackage(text, path, normal, extras, marker or None, where))
+
+
+def _package(asked: LocalPackage) -> LocalPackage | str | None:
+    """What was asked for, with its path and marker normalised; else as :func:`find`."""
+    path = Path(os.path.abspath(asked.path))  # noqa: PTH100 resolve() would follow links
+    if (reason := _no_package(path)) is not None:
+        return reason or None
+    marker = asked.marker
+    if marker is not None:
+        try:
+            marker = str(Marker(marker))
+        except (InvalidMarker, RecursionError):
+            return f"{marker[:100]!r} is not a marker"
+    return replace(asked, path=path, marker=marker)
 
 
 def _path(target: str, folder: Path) -> Path | None:

@@ -38,7 +38,7 @@ _CONDA_EXPORT = re.compile(
 )
 _CONDA_SPEC = re.compile(
     r"(?P<name>[A-Za-z0-9][\w.-]*)\s*(?P<extras>\[[^\[\]]*\])?\s*=\s*"
-    r"(?P<version>\d[A-Za-z0-9._!]*(?:\+[A-Za-z0-9._]+)?)(?P<any>\.\*)?\s*(?:;(?P<marker>.*))?\Z"
+    r"(?P<version>\d[A-Za-z0-9._!]*(?:\+[A-Za-z0-9._]+)?)(?:\.\*)?\s*(?:;(?P<marker>.*))?\Z"
 )
 _TABLE_ROW = re.compile(
     r"(?P<name>[A-Za-z0-9_][\w.-]*)\s+(?P<version>v?\d[\w.!+]*)(?:\s+(?P<build>[\w.]*\d[\w.]*)(?:\s+\S+)?)?\Z"
