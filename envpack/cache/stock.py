@@ -82,19 +82,6 @@ def remove(cache: Cache, chosen: Sequence[Item], *, now: float, dry_run: bool = 
     return Removal(tuple(removed), tuple(in_use))
 
 
-def discard(cache: Cache, path: Path, inode: int) -> None:
-    """Remove a damaged file, in use or not, if it is still the one with ``inode`` and was not made anew.
-
-    Raises :class:`OutputError`.
-    """
-    try:
-        with cache.guarded(exclusive=True), suppress(FileNotFoundError):
-            if path.lstat().st_ino == inode:
-                path.unlink()
-    except OSError as error:
-        raise cannot_write(cache.root, error) from error
-
-
 def _items(root: Path) -> Iterator[Item]:
     for path in _entries(root / "archives"):
         yield from _file(Kind.ARCHIVE, path)

@@ -21,7 +21,7 @@ _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}\Z")
 # What archive names are made of, percent signs of URLs included; no separators. With the hash before it and
 # ".part" behind it, a name is as long as file systems allow.
 _FILENAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+!%=~-]{0,184}\Z")
-_ARCHIVE = re.compile(r"([0-9a-f]{64})-(.+)\Z")
+_HASH = re.compile(r"[0-9a-f]{64}-")
 
 
 class Cache:
@@ -151,6 +151,18 @@ class Cache:
                     found = found and path.exists()
         return found
 
+    def discard(self, path: Path, inode: int) -> None:
+        """Remove a damaged file, in use or not, if it is still the one with ``inode`` and was not made anew.
+
+        Raises :class:`OutputError`.
+        """
+        try:
+            with self.guarded(exclusive=True), suppress(FileNotFoundError):
+                if path.lstat().st_ino == inode:
+                    path.unlink()
+        except OSError as error:
+            raise cannot_write(self.root, error) from error
+
     @contextmanager
     def guarded(self, *, exclusive: bool) -> Iterator[bool]:
         """Hold the lock between using and removing files; ``False`` where there are no locks."""
@@ -176,10 +188,10 @@ class Cache:
         return None
 
 
-def archive_name(path: Path) -> tuple[str | None, str]:
-    """The hash (hexadecimal) and the filename of what :meth:`Cache.archive` gave; no hash for other paths."""
-    match = _ARCHIVE.match(path.name)
-    return (match[1], match[2]) if match else (None, path.name)
+def archive_name(path: Path) -> str:
+    """The filename for which :meth:`Cache.archive` gave this path; of other paths their own."""
+    match = _HASH.match(path.name)
+    return path.name[match.end() :] if match else path.name
 
 
 def cannot_write(root: Path, error: OSError) -> OutputError:

@@ -109,9 +109,7 @@ class Compiler:
             self._end()
             raise
         if any(None in answers for answers in hello):
-            failure = _ended(
-                self._workers[0], f"the python of {archive_name(self._python)[1]} does not start"
-            )
+            failure = _ended(self._workers[0], f"the python of {archive_name(self._python)} does not start")
             self._end()
             raise failure
         name, hashes = (answer or b"" for answer in hello[0])

@@ -114,7 +114,7 @@ class _Linking:
         archive = self.package.archive
         if archive.is_noarch_python and self.python is None:
             raise IntegrityError(
-                f"{archive_name(archive.path)[1]} is a python package, and the environment has no python",
+                f"{archive_name(archive.path)} is a python package, and the environment has no python",
                 hint="Add python to the environment file and lock again.",
             )
         for entry in self._with_bytecode(compiler):
@@ -216,7 +216,7 @@ class _Linking:
             yield from replace_binary(chunks, placeholder, self.prefix)
         except PrefixTooLong as error:
             raise IntegrityError(
-                f"{archive_name(self.package.archive.path)[1]} cannot be placed at {self.prefix}",
+                f"{archive_name(self.package.archive.path)} cannot be placed at {self.prefix}",
                 why=f"{info.path}: {error}",
                 hint="Choose a shorter prefix and lock again.",
             ) from error

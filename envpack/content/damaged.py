@@ -15,7 +15,7 @@ from envpack.errors import IntegrityError
 def damaged(path: Path, why: str) -> IntegrityError:
     """The error for the archive ``path``: ``why`` says what is wrong with it, and where inside."""
     return IntegrityError(
-        f"{archive_name(path)[1]} is damaged",
+        f"{archive_name(path)} is damaged",
         why=why,
         hint=f"Delete {path} and run the same command again: it is fetched anew. "
         "If it fails again, the package is broken where it comes from.",

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from envpack.cache import Cache, archive_name
+from envpack.cache import Cache
 from envpack.cache.policy import Item, Kind, excess
-from envpack.cache.stock import discard, items, remove, total
+from envpack.cache.stock import items, remove, total
 from envpack.config import Config
 from envpack.errors import IntegrityError
 from envpack.progress import Progress, Quiet
@@ -162,7 +162,7 @@ def verify_cache(config: Config, progress: Progress | None = None) -> Verified:
             except IntegrityError as error:
                 if not item.path.exists():
                     continue
-                discard(cache, item.path, inode)
+                cache.discard(item.path, inode)
                 damaged.append(Damaged(item, error.why or error.what))
             files += 1
             size += item.size
@@ -172,14 +172,14 @@ def verify_cache(config: Config, progress: Progress | None = None) -> Verified:
 
 def _verify(cache: Cache, item: Item) -> None:
     """Raise :class:`IntegrityError` if a file is not what its name, or its own checksums, say."""
-    from envpack.formats.squashfs import index
+    from envpack.formats.squashfs import segment_file
 
     if item.kind is Kind.ARCHIVE:
-        cache.check(item.path, archive_name(item.path)[0] or "none in its name")
+        cache.check(item.path, item.path.name.partition("-")[0])
     elif item.kind is Kind.BLOB:
         cache.check(item.path, item.path.name)
     elif item.kind is Kind.SEGMENT:
-        index.verify(item.path)
+        segment_file.verify(item.path)
     else:
         try:
             record = json.loads(item.path.read_bytes())

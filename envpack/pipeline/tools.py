@@ -22,7 +22,7 @@ def current() -> dict[str, str]:
 
     from envpack.engines.native.segments import LINKING
     from envpack.formats import library
-    from envpack.formats.squashfs.index import VERSION
+    from envpack.formats.squashfs.segment_file import VERSION
 
     return {
         "envpack": __version__,

@@ -38,8 +38,8 @@ def test_where_things_are(cache: Cache) -> None:
 )
 def test_names_of_archives(cache: Cache, name: str) -> None:
     path = cache.archive(SHA256, name)
-    assert archive_name(path) == (SHA256, name)
-    assert archive_name(Path(name)) == (None, name)
+    assert path.name == f"{SHA256}-{name}"
+    assert archive_name(path) == archive_name(Path(name)) == name
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,9 @@ from envpack.cache import Cache, cannot_write
 from envpack.entry import Entry
 from envpack.errors import IntegrityError
 from envpack.formats.squashfs import segment
-from envpack.formats.squashfs.index import Segment, verify, verify_index
+from envpack.formats.squashfs.index import Segment
 from envpack.formats.squashfs.options import Options
+from envpack.formats.squashfs.segment_file import read_tail, verify_data
 
 # Part of every key: raise it when linking the same package gives other entries than before.
 LINKING = 3
@@ -33,7 +34,7 @@ class Segments:
     def __init__(self, cache: Cache, folder: Path, options: Options, pool: Executor) -> None:
         self._cache, self._folder, self._options, self._pool = cache, folder, options, pool
         self._stopped = threading.Event()
-        self._verified: dict[Path, Future[None]] = {}
+        self._found: dict[Path, tuple[int, Future[None]]] = {}  # inode, and what comparing it gives
         self.made = False  # any segment: whether the cache had all of them
 
     def stop(self) -> None:
@@ -44,40 +45,45 @@ class Segments:
         """The segment made from ``parts`` (whatever it depends on); ``entries`` makes it if need be."""
         text = "\0".join([str(LINKING), self._options.key(), *parts])
         path = self._cache.segment(hashlib.sha256(text.encode()).hexdigest())
-        if self._cache.use(path):
-            try:
-                verify_index(path)
-            except IntegrityError:
-                self._discard(path)
-            else:
-                if path not in self._verified:
-                    self._verified[path] = self._pool.submit(verify, path)
-                return path
+        if self._cache.use(path) and self._is_whole(path):
+            return path
         self.made = True
         self._cache.keep(self._write(path.name, entries()), path, durably=False)
         return path
 
     def settle(self) -> None:
         """Raise :class:`IntegrityError` if a segment that was found is damaged."""
-        for verified in self._verified.values():
-            verified.result()
+        for _, compared in self._found.values():
+            compared.result()
 
     def discard_damaged(self) -> list[Path]:
         """Remove the damaged ones from the cache, to be made anew. Raises :class:`OutputError`."""
-        damaged = [p for p, found in self._verified.items() if isinstance(found.exception(), IntegrityError)]
-        for path in damaged:
-            self._discard(path)
+        damaged = []
+        for path, (inode, compared) in self._found.items():
+            if isinstance(compared.exception(), IntegrityError):
+                self._cache.discard(path, inode)
+                damaged.append(path)
         return damaged
 
     def write(self, name: str, entries: Iterable[Entry]) -> Segment:
         """A segment of this build alone, in its own folder. Raises :class:`OutputError`."""
         return Segment.open(self._write(name, entries))
 
-    def _discard(self, path: Path) -> None:
+    def _is_whole(self, path: Path) -> bool:
+        """Whether a segment is there and its index is as it was written; its data are compared meanwhile."""
         try:
-            path.unlink(missing_ok=True)
-        except OSError as error:
-            raise cannot_write(self._cache.root, error) from error
+            inode = path.stat().st_ino
+        except OSError:  # gone: another command found it damaged
+            return False
+        try:
+            tail = read_tail(path)
+        except IntegrityError:
+            self._cache.discard(path, inode)
+            return False
+        if path not in self._found:
+            compared = self._pool.submit(verify_data, path, tail.data_size, tail.data_digest)
+            self._found[path] = inode, compared
+        return True
 
     def _write(self, name: str, entries: Iterable[Entry]) -> Path:
         path = self._folder / name

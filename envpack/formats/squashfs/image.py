@@ -20,10 +20,11 @@ from envpack.entry import encode_path
 from envpack.errors import IntegrityError
 from envpack.formats.squashfs import layout
 from envpack.formats.squashfs.codec import compressor
-from envpack.formats.squashfs.index import Index, Segment, stored
+from envpack.formats.squashfs.index import Index, Segment
 from envpack.formats.squashfs.inodes import InodeWriter
 from envpack.formats.squashfs.metadata import lookup_table, pack_positions
 from envpack.formats.squashfs.options import Options
+from envpack.formats.squashfs.segment_file import stored
 from envpack.formats.squashfs.tree import Overwritten, Tree
 
 

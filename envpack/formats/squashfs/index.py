@@ -1,15 +1,8 @@
-"""What a segment holds: the index and footer at the end of a segment file.
+"""What a segment holds: the index between the data and the footer of a segment file.
 
-A segment is position independent: positions in it count from its own start. All numbers are
-little-endian::
+One zlib stream of the sections below. All numbers are little-endian; positions count from the segment's own
+start::
 
-    data     data and fragment blocks, in the order they were written
-    index    one zlib stream of the sections below
-    footer   8s magic "envpkseg", u32 version, u32 block size, u16 compressor (squashfs number), 6 zeros,
-             u64 data size, u64 index size packed, u64 index size unpacked,
-             32s sha256 of the data, 32s sha256 of the packed index and of the footer up to here
-
-    sections of the index:
     counts     u32 each: entries, contents, fragments, block words, attribute sets, then
                u64 each: bytes of paths, bytes of targets
     entries    u8 type (squashfs basic type, 0 for a hard link), u8 0, u16 mode, u32 uid, u32 gid,
@@ -22,8 +15,6 @@ little-endian::
     paths      one for each entry, each ended by a NUL
     targets    of symlinks, each ended by a NUL
     attributes for each set: u16 count, and for each: u16 name length, u32 value length, name, value
-
-The checksum of the index covers the data's checksum: it stands for the whole segment.
 """
 
 from __future__ import annotations
@@ -37,18 +28,13 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from envpack.entry import Entry, Kind, decode_path, encode_path
-from envpack.errors import IntegrityError
 from envpack.formats.squashfs import layout
 from envpack.formats.squashfs.sections import Packed, Paths
+from envpack.formats.squashfs.segment_file import damaged, ending, read_tail, stored
 
-VERSION = 1
 HARDLINK = 0
 NO_MTIME = -1
 
-_MAGIC = b"envpkseg"
-_FOOTER = struct.Struct("<8s2IH6x3Q32s")
-_CHECKSUM_SIZE = 32
-_FOOTER_SIZE = _FOOTER.size + _CHECKSUM_SIZE
 _COUNTS = struct.Struct("<5I2Q")
 _ENTRY = struct.Struct("<BxH2Iq2I")
 _CONTENT = struct.Struct("<3Q4I")
@@ -56,7 +42,6 @@ _FRAGMENT = struct.Struct("<QI")
 _WORD = struct.Struct("<I")
 _ATTRIBUTES = struct.Struct("<H")
 _ATTRIBUTE = struct.Struct("<HI")
-_PIECE = 1 << 20
 # Paths are indexed by the thousand: the fastest level is within a few percent of the best in size.
 _LEVEL = 3
 # An empty, "." or ".." part in a sequence of NUL-ended paths, one NUL before it.
@@ -216,10 +201,16 @@ def write_index(
         )
     )
     packed = zlib.compress(plain, _LEVEL)
-    footer = _FOOTER.pack(
-        _MAGIC, VERSION, block_size, compression_id, data_size, len(packed), len(plain), data_digest
+    out.write(
+        ending(
+            packed,
+            block_size=block_size,
+            compression_id=compression_id,
+            data_size=data_size,
+            plain_size=len(plain),
+            data_digest=data_digest,
+        )
     )
-    out.write(packed + footer + hashlib.sha256(packed + footer).digest())
 
 
 def read_index(path: Path) -> Index:
@@ -227,100 +218,22 @@ def read_index(path: Path) -> Index:
 
     The data is not read; :func:`verify` does that.
     """
-    tail = _read_tail(path)
+    tail = read_tail(path)
     try:
         stream = zlib.decompressobj()
         plain = stream.decompress(tail.packed, tail.plain_size)
         if len(plain) != tail.plain_size:
-            raise _damaged(path, "its index has another size")
+            raise damaged(path, "its index has another size")
         sections = _unpack(plain)
     except (zlib.error, struct.error, ValueError, IndexError) as error:
-        raise _damaged(path, str(error)) from error
+        raise damaged(path, str(error)) from error
     # Not of the packed bytes: images must not depend on the zlib of the python that runs.
     identity = hashlib.sha256(plain + tail.data_digest).digest()
     index = Index(identity, tail.data_digest, tail.data_size, tail.block_size, tail.compression_id, *sections)
     reason = _impossible(index)
     if reason:
-        raise _damaged(path, reason)
+        raise damaged(path, reason)
     return index
-
-
-def verify_index(path: Path) -> None:
-    """Compare a segment's index with its checksum; raises :class:`IntegrityError`."""
-    _read_tail(path)
-
-
-def verify(path: Path) -> None:
-    """Read all of a segment and compare with its checksums; raises :class:`IntegrityError`."""
-    tail = _read_tail(path)
-    found = hashlib.sha256()
-    for piece in stored(path, 0, tail.data_size):
-        found.update(piece)
-    if found.digest() != tail.data_digest:
-        raise _damaged(path, "the checksum of its data is wrong")
-
-
-def stored(path: Path, start: int, end: int) -> Iterator[memoryview]:
-    """The bytes of a segment from ``start`` to ``end``, in pieces that are good until the next one.
-
-    Raises :class:`IntegrityError` for a file that cannot be read, or has become shorter.
-    """
-    buffer = memoryview(bytearray(min(max(end - start, 0), _PIECE)))
-    try:
-        with path.open("rb") as file:
-            file.seek(start)
-            while start < end:
-                count = file.readinto(buffer[: end - start])
-                if not count:
-                    raise _damaged(path, "it became shorter while it was read")
-                yield buffer[:count]
-                start += count
-    except OSError as error:
-        raise _damaged(path, str(error)) from error
-
-
-class _Tail(NamedTuple):
-    """The footer's fields, and the index as it is stored."""
-
-    block_size: int
-    compression_id: int
-    data_size: int
-    plain_size: int
-    data_digest: bytes
-    packed: bytes
-
-
-def _read_tail(path: Path) -> _Tail:
-    """What follows a segment's data, compared with its checksum; raises :class:`IntegrityError`."""
-    try:
-        with path.open("rb") as file:
-            end = file.seek(0, 2)
-            if end < _FOOTER_SIZE:
-                raise _damaged(path, "it is cut short")
-            file.seek(-_FOOTER_SIZE, 2)
-            footer = file.read(_FOOTER_SIZE)
-            magic, version, block_size, compression_id, data_size, packed_size, plain_size, data_digest = (
-                _FOOTER.unpack_from(footer)
-            )
-            if magic != _MAGIC:
-                raise _damaged(path, "it does not end as a segment does")
-            if version != VERSION:
-                raise _damaged(path, f"it has version {version}, expected {VERSION}")
-            if data_size + packed_size + _FOOTER_SIZE != end:
-                raise _damaged(path, f"it has {end} bytes and describes another size")
-            file.seek(data_size)
-            packed = file.read(packed_size)
-    except OSError as error:
-        raise _damaged(path, str(error)) from error
-    if hashlib.sha256(packed + footer[: _FOOTER.size]).digest() != footer[_FOOTER.size :]:
-        raise _damaged(path, "the checksum of its index is wrong")
-    return _Tail(block_size, compression_id, data_size, plain_size, data_digest, packed)
-
-
-def _damaged(path: Path, why: str) -> IntegrityError:
-    return IntegrityError(
-        f"the cached segment {path} is damaged", why=why, hint="Remove the file; it will be made again."
-    )
 
 
 def _pack_xattrs(xattrs: Xattrs) -> bytes:

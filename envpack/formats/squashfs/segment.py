@@ -1,7 +1,7 @@
 """Writing segments: entries in, one position-independent file of compressed blocks and an index out.
 
-The file's layout is drawn in :mod:`envpack.formats.squashfs.index`. What remains of a file after its whole
-blocks is packed with others into fragment blocks; a remainder of more than half a block gets its own.
+The file's layout is drawn in :mod:`envpack.formats.squashfs.segment_file`. What remains of a file after its
+whole blocks is packed with others into fragment blocks; a remainder of more than half a block gets its own.
 """
 
 from __future__ import annotations

@@ -205,11 +205,11 @@ def test_a_cache_that_cannot_be_pruned(cache: Cache, monkeypatch: pytest.MonkeyP
 def test_only_the_damaged_file_is_discarded(cache: Cache) -> None:
     path = put(cache.segment("s"))
     inode = path.stat().st_ino
-    stock.discard(cache, path, inode + 1)
+    cache.discard(path, inode + 1)
     assert path.exists(), "it was made anew meanwhile"
-    stock.discard(cache, path, inode)
+    cache.discard(path, inode)
     assert not path.exists()
-    stock.discard(cache, path, inode)
+    cache.discard(path, inode)
 
 
 def build(root: Path, seed: int) -> None:

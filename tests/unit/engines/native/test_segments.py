@@ -12,8 +12,8 @@ from envpack.cache import Cache
 from envpack.engines.native.segments import Segments
 from envpack.entry import Entry, file
 from envpack.errors import IntegrityError
-from envpack.formats.squashfs.index import verify
 from envpack.formats.squashfs.options import DEFAULT
+from envpack.formats.squashfs.segment_file import verify
 
 
 @pytest.fixture
@@ -46,9 +46,7 @@ def test_a_segment_is_made_once(segments: Segments, made: list[int]) -> None:
 def test_a_flipped_bit_in_the_index_has_it_made_again(
     segments: Segments, made: list[int], place: int
 ) -> None:
-    path = get(segments, made)
-    before = path.read_bytes()
-    path.write_bytes(flipped(before, place))
+    path, before = flipped(get(segments, made), place)
     assert get(segments, made) == path
     assert path.read_bytes() == before
     assert len(made) == 2
@@ -59,9 +57,7 @@ def test_a_flipped_bit_in_the_index_has_it_made_again(
 def test_a_flipped_bit_in_the_data_is_found_before_it_is_used(
     segments: Segments, made: list[int], place: int
 ) -> None:
-    path = get(segments, made)
-    before = path.read_bytes()
-    path.write_bytes(flipped(before, place))
+    path, before = flipped(get(segments, made), place)
     assert get(segments, made) == path
     with pytest.raises(IntegrityError, match="the checksum of its data is wrong"):
         segments.settle()
@@ -71,10 +67,25 @@ def test_a_flipped_bit_in_the_data_is_found_before_it_is_used(
     assert len(made) == 2
 
 
-def flipped(data: bytes, place: int) -> bytes:
-    changed = bytearray(data)
+def test_what_another_command_made_anew_is_not_removed(segments: Segments, made: list[int]) -> None:
+    path, before = flipped(get(segments, made), 0)
+    get(segments, made)
+    with pytest.raises(IntegrityError):
+        segments.settle()
+    new = path.with_suffix(".new")
+    new.write_bytes(before)
+    new.replace(path)
+    assert segments.discard_damaged() == [path]
+    assert path.read_bytes() == before
+
+
+def flipped(path: Path, place: int) -> tuple[Path, bytes]:
+    """The same path, where one bit is another now, and what was there before."""
+    before = path.read_bytes()
+    changed = bytearray(before)
     changed[place] ^= 1
-    return bytes(changed)
+    path.write_bytes(changed)
+    return path, before
 
 
 @pytest.mark.parametrize("left", [0, 30, 5000])

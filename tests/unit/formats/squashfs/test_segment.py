@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from envpack.entry import Entry, Kind, directory, file, symlink
 from envpack.errors import IntegrityError
 from envpack.formats.squashfs import index as index_module
-from envpack.formats.squashfs import layout
+from envpack.formats.squashfs import layout, segment_file
 from envpack.formats.squashfs.image import assemble
-from envpack.formats.squashfs.index import Content, Segment, read_index, verify
+from envpack.formats.squashfs.index import Content, Segment, read_index
 from envpack.formats.squashfs.options import Options
 from envpack.formats.squashfs.reader import Squashfs
 from envpack.formats.squashfs.segment import write_segment
@@ -34,7 +34,7 @@ def test_the_index_gives_the_entries_back(
 ) -> None:
     path = tmp_path_factory.mktemp("segment") / "a"
     path.write_bytes(segment(entries))
-    verify(path)
+    segment_file.verify(path)
     found = list(read_index(path).entries())
     assert [e.path for e in found] == [e.path for e in entries]
     for have, want in zip(found, entries, strict=True):
@@ -160,7 +160,7 @@ def test_every_flipped_bit_is_found(
     data[position] ^= 1 << bit
     path.write_bytes(data)
     with pytest.raises(IntegrityError, match="is damaged"):
-        verify(path)
+        segment_file.verify(path)
 
 
 @given(size=st.integers(0, len(DAMAGED) - 1))
@@ -178,15 +178,15 @@ def test_a_missing_segment_is_told(tmp_path: Path) -> None:
 
 def edited(position: int, new: bytes) -> bytes:
     """A segment whose index was changed by someone who put the checksums right."""
-    footer_at = len(DAMAGED) - index_module._FOOTER_SIZE
-    fields = list(index_module._FOOTER.unpack_from(DAMAGED, footer_at))
+    footer_at = len(DAMAGED) - segment_file._FOOTER_SIZE
+    fields = list(segment_file._FOOTER.unpack_from(DAMAGED, footer_at))
     data_size, packed_size = fields[4:6]
     plain = bytearray(zlib.decompress(DAMAGED[data_size : data_size + packed_size]))
     position %= len(plain)
     plain[position : position + len(new)] = new
     packed = zlib.compress(plain)
     fields[5:7] = len(packed), len(plain)
-    footer = index_module._FOOTER.pack(*fields)
+    footer = segment_file._FOOTER.pack(*fields)
     return DAMAGED[:data_size] + packed + footer + hashlib.sha256(packed + footer).digest()
 
 
