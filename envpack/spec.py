@@ -39,16 +39,44 @@ class LocalPackage:
 
 
 @dataclass(frozen=True, slots=True)
-class PipOptions:
-    """Index options of a pip section. URLs may hold ``${VARIABLES}``, never secrets themselves.
+class OwnIndex:
+    """The package of the normalised ``name`` is of the index ``url`` alone, where ``marker`` is true for it.
 
-    ``pre``: versions before a release are as good as others.
+    That holds for lines that ask for it by name. ``index`` is what the source calls the index, by which uv
+    finds a password in the environment; an empty ``marker`` is always true.
+    """
+
+    name: str
+    index: str
+    url: str
+    marker: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PipOptions:
+    """What holds for all of pip's part. URLs may hold ``${VARIABLES}``, never secrets themselves.
+
+    ``pre``: versions before a release are as good as others. ``first_index``: of the first index that has a
+    package, its version is chosen, as uv does in projects, and not the best of all indexes, as pip does.
+    ``constraints`` are requirements that install nothing, and narrow what is pulled in; ``overrides`` are
+    taken in the place of whatever a package says of these names.
     """
 
     index_url: str | None = None
     extra_index_urls: tuple[str, ...] = ()
     find_links: tuple[str, ...] = ()
     pre: bool = False
+    own_indexes: tuple[OwnIndex, ...] = ()
+    first_index: bool = False
+    constraints: tuple[Requirement, ...] = ()
+    overrides: tuple[Requirement, ...] = ()
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """All URLs, each once."""
+        own = (one.url for one in self.own_indexes)
+        urls = (self.index_url, *self.extra_index_urls, *self.find_links, *own)
+        return tuple(dict.fromkeys(url for url in urls if url))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ ROOT = Path(__file__).parent.parent / "envpack"
 # Foundations and models, in order: each may import those before it.
 ORDERED = [
     "errors", "platforms", "process", "progress", "atomic", "config",
-    "http_errors", "http_client", "download", "entry", "image", "image_settings", "ledger",
+    "http_errors", "http_client", "download", "entry", "image", "image_settings", "ledger", "markers",
     "yaml_nodes", "spec", "lockfile", "recipe", "cache",
 ]  # fmt: skip
 # Above them whole layers: a unit imports lower layers and itself, never a sibling.

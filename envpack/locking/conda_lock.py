@@ -147,9 +147,12 @@ def _specification(spec: EnvSpec, platforms: Sequence[str]) -> LockSpecification
     from conda_lock.models.pip_repository import PipRepository
 
     pip = spec.pip_options
-    indexes = [url for url in (pip.index_url, *pip.extra_index_urls, *pip.find_links) if url]
-    # conda-lock has no word for it, and the hash has to tell.
-    indexes += ["--pre"] if pip.pre else []
+    # conda-lock has no word for most of it, and the hash has to tell.
+    indexes = [*pip.addresses, *(["--pre"] if pip.pre else [])]
+    indexes += [f"{one.name} {one.url} {one.marker}" for one in pip.own_indexes]
+    indexes += ["--index-strategy first-index"] if pip.first_index and len(pip.addresses) > 1 else []
+    indexes += [f"--constraint {one.text}" for one in pip.constraints]
+    indexes += [f"--override {one.text}" for one in pip.overrides]
     return LockSpecification(
         dependencies={platform: _dependencies(spec, platform) for platform in platforms},
         channels=[Channel.from_string(channel) for channel in spec.channels],

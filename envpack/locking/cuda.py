@@ -70,7 +70,7 @@ def implied(spec: EnvSpec) -> Implied | None:
     """What ``spec`` asks of CUDA; ``None`` where it does not ask for it."""
     told = [(signs.in_match_spec(r.text), r.text, r.where) for r in spec.conda]
     told += [(signs.in_pip_line(r.text), r.text, r.where) for r in spec.pip]
-    told += [(signs.in_index(url), url, None) for url in _indexes(spec.pip_options)]
+    told += [(signs.in_index(url), url, None) for url in spec.pip_options.addresses]
     found = [(version, text, where) for version, text, where in told if version is not None]
     if not found:
         return None
@@ -184,10 +184,6 @@ def _is_for_cuda(record: Record, platform: str) -> bool:
     return record.name == "torch" and "+" not in record.version and platform == "linux-64"
 
 
-def _indexes(options: PipOptions) -> list[str]:
-    return [url for url in (options.index_url, *options.extra_index_urls, *options.find_links) if url]
-
-
 def _without_cuda(spec: EnvSpec, ledger: Ledger) -> EnvSpec:
     """``spec`` for machines without a GPU: what names CUDA is left out, or asks for another build."""
     conda, pip = [], []
@@ -263,4 +259,5 @@ def _other_indexes(options: PipOptions, ledger: Ledger) -> PipOptions:
         index_url=changed(options.index_url) if options.index_url else None,
         extra_index_urls=tuple(changed(url) for url in options.extra_index_urls),
         find_links=tuple(changed(url) for url in options.find_links),
+        own_indexes=tuple(replace(one, url=changed(one.url)) for one in options.own_indexes),
     )

@@ -27,11 +27,12 @@ from envpack import process
 from envpack.download import Downloader
 from envpack.errors import Location, NetworkError, Problem, ProgramError, SolveError
 from envpack.ledger import Action, Ledger
-from envpack.locking import pip_solver, preference, stubs, wheels
+from envpack.locking import pip_solver, stubs, wheels
 from envpack.locking.failures import without_secrets
 from envpack.locking.pip_solver import PipRecord, Target
 from envpack.locking.solver import CondaRecord
 from envpack.locking.uv_messages import network_failure
+from envpack.markers import on_linux
 from envpack.progress import Progress
 from envpack.spec import EnvSpec, LocalPackage, PipOptions, Requirement
 
@@ -260,7 +261,7 @@ class LocalWheels:
         here = self._built[aim.platform] = {}
         given = stubs.from_conda(records)
         for package in self._spec.local:
-            if package.marker and preference.on_linux(Marker(package.marker)) is False:
+            if package.marker and on_linux(Marker(package.marker)) is False:
                 # Nothing of it is run here.
                 reason = f"it is for other systems: {package.marker}"
                 _say(ledger, Action.DROPPED, package.text, reason, package.where, None)

@@ -8,16 +8,18 @@ unless it may be built from its sdist (:mod:`envpack.locking.local_wheels`).
 from __future__ import annotations
 
 import datetime
+import json
 import os
 import re
 import sys
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from packaging.requirements import Requirement as Pep508
 from packaging.utils import canonicalize_name
 
 from envpack import platforms as _platforms
@@ -29,6 +31,7 @@ from envpack.locking import stubs, wheels
 from envpack.locking.channels import expand, unset_variables
 from envpack.locking.solver import CondaRecord
 from envpack.locking.uv_messages import (
+    PROJECT,
     build_hint,
     extras_not_there,
     failure,
@@ -139,6 +142,7 @@ def solve(
             hint="Lock for others." if aim.system_python else "Ask conda for these packages.",
         )
     given = stubs.from_conda(records)
+    options = _without_given(options, given, ledger)
     with tempfile.TemporaryDirectory(prefix="envpack-pip-") as name:
         folder = Path(name)
         (folder / "conda.txt").write_text("".join(f"{x}\n" for x in stubs.write(given, folder)), "utf-8")
@@ -163,7 +167,18 @@ def _compile(
     folder: Path, requirements: Sequence[Requirement], options: PipOptions, aim: Target
 ) -> tuple[int, str]:
     """Run uv in ``folder``; gives its exit code and what it said."""
-    (folder / "requirements.in").write_text(_requirements_text(requirements, options), "utf-8")
+    own = {one.name for one in options.own_indexes}
+    by_index = [r for r in requirements if canonicalize_name(Pep508(r.text).name) in own]
+    others = [r for r in requirements if r not in by_index]
+    inputs = {
+        "requirements.in": _requirements_text(others, options),
+        "constraints.txt": _lines(options.constraints),
+        "overrides.txt": _lines(options.overrides),
+        "indexes/pyproject.toml": _project_text(by_index, options),
+    }
+    (folder / "indexes").mkdir(exist_ok=True)
+    for name, text in inputs.items():
+        (folder / name).write_text(text, "utf-8")
     done = process.run(_command(folder, aim, options), env=environment(options), cwd=folder, timeout=SECONDS)
     return done.returncode, done.stderr.decode("utf-8", "replace")
 
@@ -222,7 +237,13 @@ def _command(folder: Path, aim: Target, options: PipOptions) -> list[str | Path]
 
     minor = max((m for m in _UV_MINORS if m <= aim.glibc_pair[1]), default=_UV_MINORS[0])
     command: list[str | Path] = [find_uv_bin(), "pip", "compile", folder / "requirements.in"]
+    if options.own_indexes:
+        command += [folder / "indexes" / "pyproject.toml"]
     command += ["--constraint", folder / "conda.txt"]
+    if options.constraints:
+        command += ["--constraint", folder / "constraints.txt"]
+    if options.overrides:
+        command += ["--override", folder / "overrides.txt"]
     command += ["--format", "pylock.toml", "--output-file", folder / "pylock.envpack.toml"]
     command += ["--python", sys.executable, "--python-version", aim.python]
     command += ["--python-platform", f"{aim.machine}-manylinux_2_{minor}"]
@@ -233,7 +254,7 @@ def _command(folder: Path, aim: Target, options: PipOptions) -> list[str | Path]
             command += ["--no-binary", name]
     if options.pre:
         command += ["--prerelease", "allow"]
-    if options.extra_index_urls:
+    if options.extra_index_urls and not options.first_index:
         # What the file's author had from pip: all indexes are equal, the best version wins.
         command += ["--index-strategy", "unsafe-best-match"]
     return command
@@ -246,7 +267,7 @@ def environment(options: PipOptions) -> dict[str, str]:
     argument it is not shown to other users, and it may hold a password by now.
     """
     found = {**os.environ, "UV_PYTHON_DOWNLOADS": "never"}
-    for part in (part for url in _addresses(options) for part in SECRET_PARTS.findall(url)):
+    for part in (part for url in options.addresses for part in SECRET_PARTS.findall(url)):
         for name in unset_variables(f"://{part}", {}):  # uv fills these in as they are
             found[name] = url_text(os.environ[name])
     if options.index_url:
@@ -258,18 +279,39 @@ def _requirements_text(requirements: Sequence[Requirement], options: PipOptions)
     """The input for uv; URLs keep their ``${VARIABLES}``, which uv fills in."""
     lines = [f"--extra-index-url {url}" for url in options.extra_index_urls]
     lines += [f"--find-links {url}" for url in options.find_links]
-    lines += [requirement.text for requirement in requirements]
+    return "".join(f"{line}\n" for line in lines) + _lines(requirements)
+
+
+def _lines(requirements: Sequence[Requirement]) -> str:
+    return "".join(f"{requirement.text}\n" for requirement in requirements)
+
+
+def _project_text(requirements: Sequence[Requirement], options: PipOptions) -> str:
+    """The ``requirements`` that have an index of their own, which only a project can tell uv."""
+    names = {url: f"index-{number}" for number, url in enumerate(options.addresses)}
+    names |= {one.url: one.index for one in options.own_indexes}
+    sources: dict[str, list[str]] = {}
+    for one in options.own_indexes:
+        marker = f", marker = {_quoted(one.marker)}" if one.marker else ""
+        sources.setdefault(one.name, []).append(f"{{ index = {_quoted(names[one.url])}{marker} }}")
+    lines = ["[project]", f'name = "{PROJECT}"', 'version = "0"']
+    lines += [f"dependencies = [{', '.join(_quoted(r.text) for r in requirements)}]"]
+    for url in dict.fromkeys(one.url for one in options.own_indexes):
+        lines += ["[[tool.uv.index]]", f"name = {_quoted(names[url])}"]
+        lines += [f"url = {_quoted(url)}", "explicit = true"]
+    lines += ["[tool.uv.sources]", *(f"{name} = [{', '.join(x)}]" for name, x in sources.items())]
     return "".join(f"{line}\n" for line in lines)
 
 
-def _addresses(options: PipOptions) -> list[str]:
-    return [url for url in (options.index_url, *options.extra_index_urls, *options.find_links) if url]
+def _quoted(text: str) -> str:
+    """``text`` as a value of TOML, whose escapes are JSON's."""
+    return json.dumps(text)
 
 
 def _check_variables(options: PipOptions) -> None:
     problems = [
         Problem(f"the variable {name} in {url} is not set")
-        for url in _addresses(options)
+        for url in options.addresses
         for name in unset_variables(url, os.environ)
     ]
     if problems:
@@ -337,10 +379,20 @@ def _without_secrets(url: str, options: PipOptions) -> str:
     """
     parts = urlsplit(url)
     public = parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="").geturl()
-    for variable in (match["token"] for address in _addresses(options) for match in _TOKEN.finditer(address)):
+    for variable in (match["token"] for address in options.addresses for match in _TOKEN.finditer(address)):
         for token in {expand(variable), url_text(expand(variable))} - {""}:
             public = public.replace(f"/t/{token}/", f"/t/{variable}/")
     return public
+
+
+def _without_given(options: PipOptions, given: Mapping[str, str], ledger: Ledger) -> PipOptions:
+    """``options`` without constraints and overrides of what conda gives, which is said."""
+
+    def others(requirements: Sequence[Requirement]) -> tuple[Requirement, ...]:
+        _note_given(requirements, given, ledger)
+        return tuple(r for r in requirements if canonicalize_name(Pep508(r.text).name) not in given)
+
+    return replace(options, constraints=others(options.constraints), overrides=others(options.overrides))
 
 
 def _note_given(requirements: Sequence[Requirement], given: Mapping[str, str], ledger: Ledger) -> None:

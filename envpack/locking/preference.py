@@ -11,7 +11,6 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from packaging.markers import Marker
 from packaging.requirements import Requirement as Pep508
 from packaging.utils import canonicalize_name
 
@@ -19,12 +18,11 @@ from envpack.ledger import Action, Ledger
 from envpack.locking import cuda_signs
 from envpack.locking.names import conda_names, projects
 from envpack.locking.specifiers import conda_in_pip, to_conda, to_pip
+from envpack.markers import on_linux
 from envpack.spec import EnvSpec, Requirement
 
 Prefer = Literal["conda", "pip"]
 _STAYS_CONDA = {"python", "pip", "setuptools", "wheel"}
-_PYTHONS = tuple(f"3.{minor}" for minor in range(6, 16))
-_MACHINES = ("x86_64", "aarch64")
 
 
 def settle(
@@ -342,30 +340,6 @@ def _joined(spec: _MatchSpec, version: str) -> str | None:
         return None if fits else f"{spec.name} {version}"
     clauses = dict.fromkeys((*spec.version.split(","), *version.split(",")))
     return None if set(clauses) == set(spec.version.split(",")) else f"{spec.name} {','.join(clauses)}"
-
-
-def on_linux(marker: Marker) -> bool | None:
-    """Whether ``marker`` holds on Linux, whatever the python and the machine; ``None`` where these decide."""
-    answers = {
-        marker.evaluate(
-            {
-                "os_name": "posix",
-                "sys_platform": "linux",
-                "platform_system": "Linux",
-                "platform_machine": machine,
-                "platform_release": "",
-                "platform_version": "",
-                "platform_python_implementation": "CPython",
-                "implementation_name": "cpython",
-                "implementation_version": f"{python}.0",
-                "python_version": python,
-                "python_full_version": f"{python}.0",
-            }
-        )
-        for python in _PYTHONS
-        for machine in _MACHINES
-    }
-    return answers.pop() if len(answers) == 1 else None
 
 
 def _one_apart(one: str, other: str) -> bool:

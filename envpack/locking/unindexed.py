@@ -19,10 +19,10 @@ from envpack.errors import BaseImageError, Problem, SolveError
 from envpack.ledger import Action, Ledger
 from envpack.locking.names import conda_names
 from envpack.locking.pip_solver import Target
-from envpack.locking.preference import on_linux
 from envpack.locking.solver import CondaSolver
 from envpack.locking.specifiers import to_conda
 from envpack.locking.uv_messages import ABSENT
+from envpack.markers import on_linux
 from envpack.progress import Progress
 from envpack.spec import EnvSpec, Requirement
 

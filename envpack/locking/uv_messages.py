@@ -19,6 +19,8 @@ from envpack.locking.names import conda_names
 from envpack.spec import Requirement
 
 ABSENT = "is not on the index"
+# The project that asks for what has an index of its own: that it asks for something means that the user does.
+PROJECT = "envpack-indexes"
 _NAME = r"(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)"
 _FILE = re.compile(rf"{_NAME}(?P<extras>\[[^\]]*\])? @ file://\S+\.whl")
 # What uv appends to a name: the condition under which it is needed, e.g. evdev{'linux' in sys_platform}.
@@ -51,7 +53,8 @@ def extras_not_there(said: str) -> list[tuple[str, str]]:
 
 
 def _plain(said: str) -> str:
-    """What uv ``said`` without the paths of wheels of this machine, and without conditions after names."""
+    """What uv ``said`` as if there were no project and no wheels of this machine, without conditions."""
+    said = said.replace(f"{PROJECT} depends on", "you require")
     return _CONDITION.sub("", _FILE.sub(lambda match: match["name"], said))
 
 

@@ -12,6 +12,7 @@ from envpack.ledger import Action, Ledger
 from envpack.sources import local_package
 from envpack.sources.requirements import PipLines, read_lines, settle
 from envpack.sources.toml_text import Lines
+from envpack.sources.urls import without_secrets
 from envpack.spec import EnvSpec, LocalPackage, Requirement, valid_name
 
 DEFAULT_CHANNEL = "conda-forge"
@@ -166,3 +167,10 @@ def _leaves(table: Mapping[str, Any]) -> list[Key]:
     for key, value in table.items():
         found += [(key, *leaf) for leaf in _leaves(value)] if isinstance(value, dict) and value else [(key,)]
     return found
+
+
+def inline(value: object) -> str:
+    """A value as it is written in a manifest, more or less, without secrets."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {inline(item)}" for key, item in value.items()) + "}"
+    return f'"{without_secrets(value)}"' if isinstance(value, str) else str(value)

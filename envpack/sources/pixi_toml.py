@@ -30,11 +30,11 @@ from packaging.utils import canonicalize_name
 from envpack.errors import Location
 from envpack.ledger import Action, Ledger
 from envpack.platforms import DEFAULT_PLATFORM, PLATFORMS
-from envpack.sources.manifest import Key, Manifest
+from envpack.sources.manifest import Key, Manifest, inline
 from envpack.sources.requirements import read_lines
 from envpack.sources.toml_text import parsed
-from envpack.sources.urls import channel_problem, index_problem, without_secrets
-from envpack.spec import EnvSpec, Requirement
+from envpack.sources.urls import channel_problem, index_problem
+from envpack.spec import EnvSpec, OwnIndex, Requirement
 
 _CONDA_TABLES = ("dependencies", "host-dependencies", "build-dependencies")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
@@ -237,7 +237,7 @@ def _conda(manifest: Manifest, key: Key, name: str, value: object) -> None:
     from rattler.exceptions import InvalidMatchSpecError
 
     table = value if isinstance(value, dict) else {"version": value}
-    label = f"{name} = {_shown(value)}"
+    label = f"{name} = {inline(value)}"
     if any(place in table for place in _ELSEWHERE):
         _elsewhere(manifest, key, label, "Put the package into a channel, or name one that a channel has.")
         return
@@ -290,7 +290,7 @@ def _overridden(manifest: Manifest, before: str | None, where: Location | None, 
 
 def _pypi(manifest: Manifest, key: Key, name: str, value: object) -> None:
     table = value if isinstance(value, dict) else {"version": value}
-    label = f"{name} = {_shown(value)}"
+    label = f"{name} = {inline(value)}"
     if any(place in table for place in _ELSEWHERE) and not isinstance(table.get("path"), str):
         _elsewhere(manifest, key, label, "Name a released version, or put a wheel on an index.")
         return
@@ -305,16 +305,17 @@ def _pypi(manifest: Manifest, key: Key, name: str, value: object) -> None:
     for one in [one for one in manifest.lines.local if one.name == normal]:
         manifest.lines.local.remove(one)
         before, where = one.text, one.where
+    own = [one for one in manifest.lines.own_indexes if one.name != normal]
+    if isinstance(index, str) and path is None:
+        if problem := index_problem(index, manifest.at(*key)):
+            manifest.problems.append(problem)
+        own.append(OwnIndex(normal, normal, index))
+    manifest.lines.own_indexes = own
     if isinstance(path, str):
         _overridden(manifest, before, where, path)
         manifest.pip.pop(normal, None)
         manifest.local(key, label, path, name, extras, marker)
         return
-    if isinstance(index, str):
-        if problem := index_problem(index, manifest.at(*key)):
-            manifest.problems.append(problem)
-        elif index not in manifest.lines.extra_index_urls:
-            manifest.lines.extra_index_urls.append(index)
     version = "" if version.strip() == "*" else version.strip()
     if re.match(r"\d", version):
         version = f"=={version}"
@@ -344,10 +345,3 @@ def _pypi_option(manifest: Manifest, key: Key, value: object) -> None:
 def _elsewhere(manifest: Manifest, key: Key, label: str, remedy: str) -> None:
     why = "it is from no channel or index, and the image is made of finished packages only"
     manifest.say(Action.NEEDS_YOU, key, label, why, remedy)
-
-
-def _shown(value: object) -> str:
-    """A value as it is written, more or less, without secrets."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key} = {_shown(item)}" for key, item in value.items()) + "}"
-    return f'"{without_secrets(value)}"' if isinstance(value, str) else str(value)

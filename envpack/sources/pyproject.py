@@ -7,6 +7,7 @@
     [project.optional-dependencies]      # not taken, and said
     [dependency-groups]                  # not taken, and said
     [tool.pixi.dependencies]             # see pixi_toml
+    [tool.uv.sources]                    # see uv_tables
 
 Format: https://packaging.python.org/specifications/pyproject-toml/.
 """
@@ -23,7 +24,7 @@ from packaging.utils import canonicalize_name
 
 from envpack.errors import Location, SourceError
 from envpack.ledger import Action, Ledger
-from envpack.sources import pixi_toml
+from envpack.sources import pixi_toml, uv_tables
 from envpack.sources.manifest import Key, Manifest
 from envpack.sources.pip_freeze import SYSTEM
 from envpack.sources.requirements import read_lines
@@ -76,7 +77,9 @@ def read(
     if pixi:
         pixi_toml.add(manifest, pixi, ("tool", "pixi"), platforms)
     key = ("project", "dependencies")
-    read_lines(manifest.lines, manifest.items(key, manifest.texts(project, key)))
+    uv = manifest.table(tool, ("tool", "uv"))
+    lines = uv_tables.apply(manifest, uv, manifest.items(key, manifest.texts(project, key)))
+    read_lines(manifest.lines, lines)
     if not on_system:
         _python(manifest, project, python)
     _not_taken(manifest, data, project)

@@ -12,18 +12,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from packaging.requirements import InvalidRequirement
 from packaging.requirements import Requirement as Pep508
 from packaging.utils import canonicalize_name
 
 from envpack.errors import Location, Problem, SourceError
 from envpack.ledger import Action, Ledger
+from envpack.markers import on_linux
 from envpack.sources import local_package, requirement_line
 from envpack.sources.match_specs import AS_IT_IS
 from envpack.sources.requirement_line import shown as shown_line
 from envpack.sources.text import MAX_LIST_BYTES, read_text
 from envpack.sources.urls import index_problem, is_local, without_secrets
-from envpack.spec import LocalPackage, PipOptions, Requirement
+from envpack.spec import LocalPackage, OwnIndex, PipOptions, Requirement
 
 MAX_INCLUDES = 20
 MAX_LINE = 10_000  # a wheel's address with all its hashes is shorter; patterns take the square of it
@@ -70,13 +70,26 @@ class PipLines:
     evidence: list[str] = field(default_factory=list)
     frozen: list[str] = field(default_factory=list)
     local: list[LocalPackage] = field(default_factory=list)
+    own_indexes: list[OwnIndex] = field(default_factory=list)
+    first_index: bool = False
+    constraints: list[Requirement] = field(default_factory=list)
+    overrides: list[Requirement] = field(default_factory=list)
     _locals: list[tuple[int, str, requirement_line.Read]] = field(default_factory=list)
     _constraints: list[tuple[str, Location]] = field(default_factory=list)
 
     @property
     def options(self) -> PipOptions:
-        """The index options found."""
-        return PipOptions(self.index_url, tuple(self.extra_index_urls), tuple(self.find_links), self.pre)
+        """What was found that holds for all lines."""
+        return PipOptions(
+            self.index_url,
+            tuple(self.extra_index_urls),
+            tuple(self.find_links),
+            self.pre,
+            tuple(self.own_indexes),
+            self.first_index,
+            tuple(self.constraints),
+            tuple(self.overrides),
+        )
 
 
 def read_lines(into: PipLines, lines: Iterable[tuple[str, Location]], *, constraints: bool = False) -> None:
@@ -125,7 +138,7 @@ def read_file(into: PipLines, path: Path, shown: str, *, constraints: bool = Fal
 
 def settle(into: PipLines) -> None:
     """Decide what needs all lines: local versions (is an index named?) and constraints (is it asked for?)."""
-    elsewhere = into.options != PipOptions(pre=into.pre)
+    elsewhere = bool(into.options.addresses)
     for position, line, read in into._locals:
         requirement = into.requirements[position]
         if elsewhere and read.local:
@@ -206,32 +219,38 @@ def _local(into: PipLines, target: str, line: str, where: Location, *, editable:
 
 
 def _constrain(into: PipLines, line: str, where: Location) -> None:
+    shown = shown_line(line)
     try:
-        constraint = Pep508(line)
-    except InvalidRequirement as error:
-        into.problems.append(
-            Problem(f"{shown_line(line)!r} is not a constraint", where, str(error).partition("\n")[0])
-        )
+        read = requirement_line.read(line)
+    except ValueError as error:
+        hint = "Constraints look like rich==13.7.1 or rich>=13,<14."
+        into.problems.append(Problem(f"{shown!r} is not a constraint", where, str(error), hint))
+        return
+    text = read.local if read.local and into.options.addresses else read.text
+    if text is None:
+        into.ledger.add(read.action, shown, read.reason, where=where, remedy=read.remedy)
+        return
+    constraint = Pep508(text)
+    applies = on_linux(constraint.marker) if constraint.marker else True
+    if applies is False:
+        into.ledger.add(Action.DROPPED, shown, "it is for other systems than Linux", where=where)
         return
     name = canonicalize_name(constraint.name)
-    found = False
+    written = False
     for position, requirement in enumerate(into.requirements):
         asked = Pep508(requirement.text)
-        if canonicalize_name(asked.name) == name and not asked.url and not constraint.url:
+        if canonicalize_name(asked.name) == name and not asked.url and applies:
             asked.specifier &= constraint.specifier
             into.requirements[position] = Requirement(str(asked), requirement.where)
-            found = True
-    if found:
+            written = True
+    if written:
         reason = "written into the requirement of that name"
-        into.ledger.add(Action.TRANSLATED, shown_line(line), reason, where=where)
-    else:
-        into.ledger.add(
-            Action.RELAXED,
-            shown_line(line),
-            "a constraint on what nobody asks for by name: if it is pulled in, its version is chosen freely",
-            where=where,
-            remedy="If its version matters, write it into the requirements, too.",
-        )
+        into.ledger.add(Action.TRANSLATED, shown, reason, where=where)
+        return
+    constraint.extras = set()  # to uv they mean nothing here
+    into.constraints.append(Requirement(str(constraint), where))
+    reason = "it installs nothing: it holds where something else needs the package"
+    into.ledger.add(Action.KEPT, shown, reason, where=where)
 
 
 def _needs_you(into: PipLines, text: str, why: str, remedy: str, where: Location) -> None:

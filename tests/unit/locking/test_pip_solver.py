@@ -10,7 +10,7 @@ from envpack.errors import Location, NetworkError, SolveError
 from envpack.ledger import Action, Ledger
 from envpack.locking.pip_solver import PipRecord, Target, solve, target
 from envpack.locking.solver import CondaRecord
-from envpack.spec import PipOptions, Requirement
+from envpack.spec import OwnIndex, PipOptions, Requirement
 from tests.unit.locking.conftest import MANYLINUX, Index, serving
 
 AIM = Target("linux-64", "3.11.7", "", "2.36")
@@ -111,6 +111,64 @@ def test_extra_indexes_are_equal_as_for_pip(index: Index) -> None:
         extra.add("b", "1.0")
         found = solved("a", "b", options=PipOptions(extra_index_urls=(extra.url,)))
     assert [r.version for r in found] == ["1.5", "2.0"]
+
+
+def test_the_first_index_that_has_a_package_as_for_uv(index: Index) -> None:
+    extra = Index()
+    index.add("a", "2.0")
+    with serving(extra, "/simple"):
+        extra.add("a", "1.5")
+        options = PipOptions(extra_index_urls=(extra.url,), first_index=True)
+        assert [r.version for r in solved("a", options=options)] == ["1.5"]
+
+
+def test_a_package_of_an_index_of_its_own(index: Index) -> None:
+    """Only what names it comes from there: what it needs, and what else the index has, is the usual one's."""
+    own = Index()
+    for name in ("torch", "numpy", "plain"):
+        index.add(name, "2.0")
+    with serving(own, "/simple"):
+        own.add("torch", "1.0+cpu", requires=["numpy"])
+        own.add("numpy", "1.0")
+        own.add("plain", "3.0")
+        options = PipOptions(own_indexes=(OwnIndex("torch", "cpu", own.url),))
+        found = solved("Torch>=0.9", "plain", options=options)
+        assert [(r.name, r.version) for r in found] == [
+            ("numpy", "2.0"), ("plain", "2.0"), ("torch", "1.0+cpu"),
+        ]  # fmt: skip
+        assert found[2].url.startswith(own.url.replace("/simple", "/files/"))
+        with pytest.raises(SolveError) as caught:
+            solved("torch>=2", options=options)
+        assert "only torch==1.0+cpu is available and you require torch>=2" in (caught.value.why or "")
+        with pytest.raises(SolveError) as caught:
+            solved("plain", "gone", options=PipOptions(own_indexes=(OwnIndex("gone", "x", own.url),)))
+        assert [str(p.where) for p in caught.value.problems] == ["environment.yml:2"]
+        alone = PipOptions(own_indexes=(OwnIndex("torch", "cpu", own.url, "python_version < '3.9'"),))
+        assert [r.version for r in solved("torch", options=alone)] == ["2.0"]
+
+
+def test_constraints_hold_for_what_is_pulled_in(index: Index) -> None:
+    ledger = Ledger()
+    index.add("tool", requires=["helper", "numpy"])
+    index.add("helper", "1.0")
+    index.add("helper", "2.0")
+    lines = tuple(
+        Requirement(t, Location("c.txt", n)) for n, t in enumerate(("helper<2", "numpy==1.0", "no<1"), 1)
+    )
+    options = PipOptions(constraints=lines)
+    found = solved("tool", options=options, records=(conda("numpy", "2.0"),), ledger=ledger)
+    assert [(r.name, r.version) for r in found] == [("helper", "1.0"), ("tool", "1.0")]
+    assert [(f.action, f.subject, str(f.where)) for f in ledger] == [
+        (Action.REPLACED, "numpy==1.0", "c.txt:2")
+    ]
+
+
+def test_overrides_win_over_what_packages_ask_for(index: Index) -> None:
+    index.add("tool", requires=["helper<2"])
+    index.add("helper", "1.0")
+    index.add("helper", "2.0")
+    options = PipOptions(overrides=(Requirement("helper==2.0"),))
+    assert [r.version for r in solved("tool", options=options)] == ["2.0", "1.0"]
 
 
 def test_versions_before_a_release_where_they_are_allowed(index: Index) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from envpack.errors import SourceError
+from envpack.errors import Location, SourceError
 from envpack.ledger import Action, Finding, Ledger
 from envpack.sources import read
-from envpack.spec import EnvSpec, PipOptions
+from envpack.spec import EnvSpec, OwnIndex, PipOptions, Requirement
 
 PIXI = """\
 [workspace]
@@ -69,6 +69,63 @@ pytest = "*"
 [environments]
 default = ["gpu"]
 test = ["test"]
+"""
+UV = """\
+[project]
+name = "study"
+requires-python = ">=3.11"
+dependencies = [
+    "Torch[opt]>=2; python_version > '3'",
+    "mine",
+    "member[x]",
+    "fork",
+    "two",
+    "plain",
+    "gone",
+]
+
+[tool.uv]
+constraint-dependencies = ["plain<3", "pulled<2"]
+override-dependencies = ["numpy==2.0"]
+prerelease = "allow"
+dev-dependencies = ["pytest"]
+no-binary-package = ["plain"]
+package = false
+
+[tool.uv.sources]
+torch = { index = "cpu" }
+mine = { path = "mine", editable = true }
+member = { workspace = true }
+fork = { git = "https://host.example/fork", tag = "v1" }
+two = [
+    { index = "cpu", marker = "platform_machine == 'x86_64'" },
+    { path = "no", marker = "sys_platform == 'win32'" },
+    { index = "cpu", extra = "gpu" },
+]
+gone = { path = "../not-there" }
+pytest = { index = "cpu" }
+
+[tool.uv.workspace]
+members = ["packages/*"]
+exclude = ["packages/other"]
+
+[[tool.uv.index]]
+name = "cpu"
+url = "https://index.example/cpu"
+explicit = true
+
+[[tool.uv.index]]
+url = "https://index.example/more"
+
+[[tool.uv.index]]
+name = "mirror"
+url = "https://mirror.example/simple"
+default = true
+
+[[tool.uv.index]]
+name = "files"
+url = "https://files.example/list"
+format = "flat"
 """
 PYPROJECT = """\
 [build-system]
@@ -198,6 +255,77 @@ def test_the_python_of_a_project(tmp_path: Path) -> None:
     text = '[project]\nname = "x"\ndependencies = ["rich"]\n'
     spec, findings = spec_of(tmp_path, text, "pyproject.toml")
     assert (texts(spec)[0], list(said(findings, Action.GUESSED))) == (["python"], [])
+
+
+def test_where_packages_of_a_uv_project_come_from(tmp_path: Path) -> None:
+    for folder, name in (("mine", "mine"), ("packages/other", "member"), ("packages/y", "Member")):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "pyproject.toml").write_text(f'[project]\nname = "{name}"\n')
+    spec, findings = spec_of(tmp_path, UV, "pyproject.toml")
+    assert texts(spec)[1] == ["Torch[opt]>=2; python_version > '3'", "two", "plain<3"]
+    cpu = "https://index.example/cpu"
+    assert spec.pip_options == PipOptions(
+        index_url="https://mirror.example/simple",
+        extra_index_urls=("https://index.example/more",),
+        find_links=("https://files.example/list",),
+        pre=True,
+        own_indexes=(
+            OwnIndex("torch", "cpu", cpu),
+            OwnIndex("two", "cpu", cpu, "platform_machine == 'x86_64'"),
+        ),
+        first_index=True,
+        constraints=(Requirement("pulled<2", Location("pyproject.toml", line(UV, "constraint"))),),
+        overrides=(Requirement("numpy==2.0", Location("pyproject.toml", line(UV, "override"))),),
+    )
+    assert [(p.name, p.path, p.extras) for p in spec.local] == [
+        ("mine", tmp_path / "mine", ()),
+        ("member", tmp_path / "packages/y", ("x",)),
+    ]
+    assert said(findings, Action.NEEDS_YOU) == {
+        "fork @ git+https://host.example/fork": line(UV, "fork ="),
+        'gone = {path = "../not-there"}': line(UV, "gone ="),
+    }
+    dropped = said(findings, Action.DROPPED)
+    for subject, start in (
+        ('two = {path = "no", marker = "sys_platform == \'win32\'"}', "two ="),
+        ('two = {index = "cpu", extra = "gpu"}', "two ="),
+        ("sources.pytest", "pytest ="),
+        ("dev-dependencies", "dev-dep"),
+        ("no-binary-package", "no-binary"),
+        ("package", "package ="),
+    ):
+        assert dropped[subject] == line(UV, start)
+
+
+def test_a_member_of_a_uv_workspace_is_found_from_another(tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        (tmp_path / "libs" / folder).mkdir(parents=True)
+    (tmp_path / "pyproject.toml").write_text(
+        '[project]\nname = "top"\n[tool.uv.workspace]\nmembers = ["libs/*"]\n'
+    )
+    (tmp_path / "libs/two/pyproject.toml").write_text('[project]\nname = "two"\n')
+    text = (
+        '[project]\nname = "one"\ndependencies = ["two", "top", "far"]\n[tool.uv.sources]\n'
+        "two = { workspace = true }\ntop = { workspace = true }\nfar = { workspace = true }\n"
+    )
+    spec, findings = spec_of(tmp_path, text, "libs/one/pyproject.toml")
+    assert [p.path for p in spec.local] == [tmp_path / "libs/two", tmp_path]
+    assert list(said(findings, Action.NEEDS_YOU).values()) == [7]
+
+
+def test_what_uv_cannot_mean(tmp_path: Path) -> None:
+    text = (
+        '[project]\nname = "x"\ndependencies = ["a", "b", "c", "d", "e"]\n[tool.uv.sources]\n'
+        'a = { index = "nowhere" }\nb = { marker = "what" , url = "https://h.example/b.whl" }\nc = 3\n'
+        'd = { index = "secret" }\ne = { index = "here" }\n'
+        '[[tool.uv.index]]\nname = "secret"\nurl = "https://me:pass@host.example/"\nexplicit = true\n'
+        '[[tool.uv.index]]\nname = "here"\nurl = "./wheels"\nexplicit = true\n'
+        '[[tool.uv.index]]\nname = "no url"\n[tool.uv]\noverride-dependencies = ["what is"]\n'
+    )
+    with pytest.raises(SourceError) as caught:
+        spec_of(tmp_path, text, "pyproject.toml")
+    assert [p.where.line for p in caught.value.problems if p.where] == [18, 5, 6, 7, 8, 21]
+    assert "pass@" not in str(caught.value)
 
 
 def test_pixi_in_a_project(tmp_path: Path) -> None:

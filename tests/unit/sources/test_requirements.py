@@ -207,9 +207,26 @@ def test_constraints_narrow_what_is_asked_for(tmp_path: Path) -> None:
     assert changes(found) == [
         (Action.TRANSLATED, "-c c.txt"),
         (Action.TRANSLATED, "numpy<2"),
-        (Action.RELAXED, "scipy==1.11"),
     ]
+    assert [(r.text, str(r.where)) for r in found.options.constraints] == [("scipy==1.11", "c.txt:2")]
     assert found.sources == [tmp_path / "c.txt"]
+
+
+def test_constraints_of_other_systems_and_with_condas_words(tmp_path: Path) -> None:
+    text = "a<1 ; sys_platform == 'win32'\nb<1 ; python_version < '3.11'\nc[x]=1.10\nd @ https://h.example/d.whl\n"
+    (tmp_path / "c.txt").write_text(text, "utf-8")
+    found = lines_of("-c c.txt\na\nb\nc\n", tmp_path)
+    assert [r.text for r in found.requirements] == ["a", "b", "c==1.10.*"]
+    assert [r.text for r in found.options.constraints] == ['b<1; python_version < "3.11"']
+    assert changes(found) == [
+        (Action.TRANSLATED, "-c c.txt"),
+        (Action.DROPPED, "a<1 ; sys_platform == 'win32'"),
+        (Action.TRANSLATED, "c[x]=1.10"),
+        (Action.NEEDS_YOU, "d @ https://h.example/d.whl"),
+    ]
+    (tmp_path / "c.txt").write_text("what is this\n", "utf-8")
+    (problem,) = lines_of("-c c.txt\n", tmp_path).problems
+    assert str(problem.where) == "c.txt:1"
 
 
 def test_includes_that_are_no_files(tmp_path: Path) -> None:

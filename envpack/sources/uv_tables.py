@@ -1,0 +1,270 @@
+"""``[tool.uv]`` of a ``pyproject.toml``: where the packages of its dependencies come from.
+
+    [tool.uv]
+    constraint-dependencies = ["numpy<2"]                 # override-dependencies, prerelease, index-strategy
+
+    [tool.uv.sources]
+    torch = { index = "pytorch" }                         # of that index and no other
+    mine = { path = "../mine", editable = true }
+    other = { workspace = true }                          # a folder of [tool.uv.workspace]
+    fork = { git = "https://host.example/fork", tag = "v1" }
+    big = [{ url = "https://…", marker = "sys_platform == 'linux'" }, { index = "usual", marker = "…" }]
+
+    [[tool.uv.index]]
+    name = "pytorch"
+    url = "https://download.pytorch.org/whl/cpu"
+    explicit = true                                       # asked for what sources name alone
+
+Formats: https://docs.astral.sh/uv/reference/settings/ and
+https://docs.astral.sh/uv/concepts/projects/dependencies/#dependency-sources.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from packaging.markers import InvalidMarker, Marker
+from packaging.requirements import InvalidRequirement
+from packaging.requirements import Requirement as Pep508
+from packaging.utils import canonicalize_name
+
+from envpack.errors import Location, Problem, SourceError
+from envpack.ledger import Action
+from envpack.markers import on_linux
+from envpack.sources.manifest import Key, Manifest, inline
+from envpack.sources.match_specs import AS_IT_IS
+from envpack.sources.pip_lock import places, table, tables, text
+from envpack.sources.requirements import read_lines
+from envpack.sources.text import MAX_LIST_BYTES, read_text
+from envpack.sources.toml_text import parsed
+from envpack.sources.urls import index_problem, is_local
+from envpack.spec import OwnIndex, Requirement
+
+_ABOVE: Key = ("tool", "uv")
+_READ = {"sources", "index", "workspace"}
+_MOST_MEMBERS = 1000  # of a workspace
+_MOST_ABOVE = 5  # folders in which a workspace's root is looked for
+_GROUPS = ("dev-dependencies", "dependency-groups", "default-groups")
+_WHEELS_ONLY = "only finished wheels are taken, each with its sha256"
+_INDEX_NAME = re.compile(r"[A-Za-z0-9._-]+\Z")
+Line = tuple[str, Location]
+
+
+def apply(manifest: Manifest, uv: Mapping[str, Any], lines: Iterable[Line]) -> list[Line]:
+    """The dependencies ``lines`` with what the table ``uv`` says of them; its options go to ``manifest``."""
+    if not uv:
+        return list(lines)
+    indexes = _indexes(manifest, uv)
+    sources = manifest.table(uv, (*_ABOVE, "sources"))
+    by_name = {canonicalize_name(name): name for name in sources}
+    found: list[Line] = []
+    asked: set[str] = set()
+    for line, where in lines:
+        try:
+            requirement = Pep508(line)
+        except (InvalidRequirement, RecursionError):
+            found.append((line, where))  # pip's reader says what is wrong
+            continue
+        name = by_name.get(canonicalize_name(requirement.name))
+        if name is None or requirement.url:
+            found.append((line, where))
+            continue
+        asked.add(name)
+        entries = sources[name] if isinstance(sources[name], list) else [sources[name]]
+        rest = True
+        for entry in entries:
+            rest = _source(manifest, uv, name, entry, requirement, indexes) and rest
+        if rest:
+            found.append((line, where))
+    for name in sources.keys() - asked:
+        reason = "none of the dependencies that are taken asks for it by name"
+        manifest.drop((*_ABOVE, "sources", name), sources[name], _ABOVE, reason)
+    _options(manifest, uv)
+    return found
+
+
+def _indexes(manifest: Manifest, uv: Mapping[str, Any]) -> dict[str, str]:
+    """The URLs of the indexes that have a name; those that are asked for every package go to ``manifest``."""
+    found: dict[str, str] = {}
+    listed = tables(uv.get("index"))
+    wheres = places(manifest.text, manifest.shown, r"tool\s*\.\s*uv\s*\.\s*index", len(listed))
+    for index, where in zip(listed, wheres, strict=True):
+        name, url = text(index.get("name")), text(index.get("url"))
+        if not url or (name and not _INDEX_NAME.match(name)):
+            what = "has no url" if not url else "has a name that uv does not take"
+            manifest.problems.append(Problem(f"the index {name[:100]!r} {what}", where))
+            continue
+        if name:
+            found[name] = url
+        if index.get("explicit") is not True:
+            option = "--extra-index-url"
+            if index.get("format") == "flat":
+                option = "--find-links"
+            elif index.get("default") is True:
+                option = "--index-url"
+            read_lines(manifest.lines, [(f"{option} {url}", where)])
+    return found
+
+
+def _source(
+    manifest: Manifest,
+    uv: Mapping[str, Any],
+    name: str,
+    entry: object,
+    asked: Pep508,
+    indexes: Mapping[str, str],
+) -> bool:
+    """Take one source of the package ``name``; gives whether its line is for pip all the same."""
+    key = (*_ABOVE, "sources", name)
+    label = f"{name} = {inline(entry)}"
+    source = table(entry)
+    if "extra" in source or "group" in source:
+        manifest.say(Action.DROPPED, key, label, "it is of an extra or a group, which are not taken")
+        return True
+    marker = text(source.get("marker"))
+    try:
+        holds = on_linux(Marker(marker)) if marker else True
+    except (InvalidMarker, RecursionError) as error:
+        manifest.wrong(key, f"{marker[:100]!r} is not a marker", str(error).partition("\n")[0])
+        return True
+    if holds is False:
+        manifest.say(Action.DROPPED, key, label, "it is for other systems than Linux")
+        return True
+    marker = "" if holds else marker
+    joined = " and ".join(f"({one})" for one in (str(asked.marker or ""), marker) if one)
+    if "index" in source:
+        own = OwnIndex(canonicalize_name(name), text(source["index"]), "", marker)
+        _own_index(manifest, key, label, own, indexes)
+        return True
+    path = text(source.get("path"))
+    if source.get("workspace") is True:
+        path = _member(manifest, uv, name)
+    if path or "workspace" in source or "path" in source:
+        manifest.local(key, label, path or f"./{name}", name, sorted(asked.extras), joined)
+    elif "git" in source or "url" in source:
+        bracket = f"[{','.join(sorted(asked.extras))}]" if asked.extras else ""
+        target = f"git+{text(source['git'])}" if "git" in source else text(source["url"])
+        line = f"{name}{bracket} @ {target}" + (f" ; {joined}" if joined else "")
+        read_lines(manifest.lines, [(line, manifest.at(*key))])
+    else:
+        manifest.wrong(key, f"{label} is no source", hint="Sources have index, path, workspace, git or url.")
+    return not holds
+
+
+def _own_index(manifest: Manifest, key: Key, label: str, own: OwnIndex, indexes: Mapping[str, str]) -> None:
+    """Have the package of ``own``, which has no URL yet, of its index alone."""
+    url = indexes.get(own.index)
+    if url is None:
+        hint = f'Name it: [[tool.uv.index]] with name = "{own.index}", url and explicit = true.'
+        manifest.wrong(key, f"there is no index {own.index!r}", hint=hint)
+    elif is_local(url):
+        why = "its index is a folder of one machine, which is not there when the lock is used elsewhere"
+        manifest.say(Action.NEEDS_YOU, key, label, why, "Put the files where an http(s) address leads to.")
+    elif problem := index_problem(url, manifest.at(*key)):
+        if problem.what not in {p.what for p in manifest.problems}:
+            manifest.problems.append(problem)
+    else:
+        manifest.say(Action.KEPT, key, label, "asked of this index alone")
+        manifest.lines.own_indexes.append(replace(own, url=url))
+
+
+def _member(manifest: Manifest, uv: Mapping[str, Any], name: str) -> str:
+    """The folder of the workspace's package ``name``, seen from the manifest's; empty where there is none."""
+    here = (manifest.directory / manifest.shown).parent
+    for above, root in enumerate((here, *here.parents)[:_MOST_ABOVE]):
+        workspace = _of_file(root, "tool", "uv", "workspace") if above else table(uv.get("workspace"))
+        for member in _members(root, workspace):
+            if canonicalize_name(text(_of_file(member, "project").get("name"))) == canonicalize_name(name):
+                return f"./{'../' * above}{member.relative_to(root)}"
+    return ""
+
+
+def _members(root: Path, workspace: Mapping[str, Any]) -> Iterator[Path]:
+    """The folders of a workspace at ``root``, which is one itself."""
+    if not workspace:
+        return
+    yield root
+    left_out = {folder for pattern in _texts(workspace.get("exclude")) for folder in _matches(root, pattern)}
+    for pattern in _texts(workspace.get("members")):
+        yield from (folder for folder in _matches(root, pattern) if folder not in left_out)
+
+
+def _matches(root: Path, pattern: str) -> list[Path]:
+    found = []
+    try:
+        for folder in root.glob(pattern):
+            found.append(folder)
+            if len(found) == _MOST_MEMBERS:
+                break
+    except (ValueError, NotImplementedError, OSError):
+        return []  # it is no pattern below the root
+    return sorted(found)
+
+
+def _of_file(folder: Path, *key: str) -> Mapping[str, Any]:
+    """The table ``key`` of the pyproject.toml in ``folder``; empty where there is none that can be read."""
+    path = folder / "pyproject.toml"
+    try:
+        found: Mapping[str, Any] = parsed(read_text(path, str(path), MAX_LIST_BYTES), str(path))
+    except SourceError:
+        return {}  # who asks for that package is told that it is not there
+    for part in key:
+        found = table(found.get(part))
+    return found
+
+
+def _options(manifest: Manifest, uv: Mapping[str, Any]) -> None:
+    """What ``uv`` says of all packages."""
+    for option, value in uv.items():
+        key = (*_ABOVE, option)
+        if option in _READ:
+            continue
+        if option == "index-url" and isinstance(value, str):
+            read_lines(manifest.lines, [(f"--index-url {value}", manifest.at(*key))])
+        elif option in ("extra-index-url", "find-links"):
+            urls = manifest.texts(uv, key)
+            read_lines(manifest.lines, ((f"--{option} {url}", manifest.at(*key)) for url in urls))
+        elif option == "constraint-dependencies":
+            read_lines(manifest.lines, manifest.items(key, manifest.texts(uv, key)), constraints=True)
+        elif option == "override-dependencies":
+            _overrides(manifest, key, manifest.texts(uv, key))
+        elif option == "prerelease" and value == "allow":
+            read_lines(manifest.lines, [("--pre", manifest.at(*key))])
+        elif option.startswith(("no-build", "no-binary")):
+            manifest.drop(key, value, _ABOVE, _WHEELS_ONLY)
+        elif option in _GROUPS:
+            reason = "only what the project always needs is taken"
+            manifest.drop(key, value, _ABOVE, reason, "Copy what is needed of it to dependencies.")
+        elif option != "index-strategy":
+            manifest.drop(key, value, _ABOVE, "it says nothing of what is installed")
+    strategy = uv.get("index-strategy", "first-index")
+    manifest.lines.first_index = strategy == "first-index"
+    if "index-strategy" in uv:
+        key = (*_ABOVE, "index-strategy")
+        if strategy in ("first-index", "unsafe-best-match"):
+            manifest.say(Action.KEPT, key, f"index-strategy {strategy}", AS_IT_IS)
+        else:
+            reason = "the best version of all indexes is taken"
+            manifest.say(Action.RELAXED, key, f"index-strategy {inline(strategy)}", reason)
+
+
+def _overrides(manifest: Manifest, key: Key, lines: list[str]) -> None:
+    for line, where in manifest.items(key, lines):
+        try:
+            override = Pep508(line)
+        except (InvalidRequirement, RecursionError) as error:
+            manifest.wrong(key, f"{line[:100]!r} is not a requirement", str(error).partition("\n")[0])
+            continue
+        if override.url:
+            manifest.say(Action.NEEDS_YOU, key, line, "it is a file outside of any index", "Name a version.")
+            continue
+        manifest.say(Action.KEPT, key, line, "in the place of what any package asks for")
+        manifest.lines.overrides.append(Requirement(line, where))
+
+
+def _texts(value: object) -> list[str]:
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
