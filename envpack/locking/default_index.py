@@ -23,20 +23,26 @@ _DEFAULT = re.compile(r"--default-index\s(?:(?!\s--[a-z]).)*?\(by default: <(?P<
 
 
 def left_out(spec: EnvSpec, ledger: Ledger) -> EnvSpec:
-    """``spec`` without the extra indexes that are uv's default one; said in ``ledger``.
+    """``spec`` without the indexes that are uv's default one; said in ``ledger``.
 
-    Where ``spec`` has an index in the place of the default one, they are indexes like others.
+    Where ``spec`` has an index in the place of the default one, they are indexes like others. One of a
+    package's own stays, too, where the package could come from extra indexes otherwise.
     """
     options = spec.pip_options
-    if not options.extra_index_urls or options.index_url:
+    if options.index_url or not (options.extra_index_urls or options.own_indexes):
         return spec
     default = _host(_uvs())
-    usual = [url for url in options.extra_index_urls if default and _host(url) == default]
-    for url in usual:
+
+    def is_usual(url: str) -> bool:
+        return default is not None and _host(url) == default
+
+    others = tuple(url for url in options.extra_index_urls if not is_usual(url))
+    own = tuple(one for one in options.own_indexes if others or not is_usual(one.url))
+    found = replace(options, extra_index_urls=others, own_indexes=own)
+    for url in (url for url in options.addresses if url not in found.addresses):
         reason = "it is uv's default index: packages are taken from it, or from what uv asks in its place"
         ledger.add(Action.KEPT, f"index {without_secrets(url)}", reason)
-    others = tuple(url for url in options.extra_index_urls if url not in usual)
-    return replace(spec, pip_options=replace(options, extra_index_urls=others))
+    return replace(spec, pip_options=found)
 
 
 def named(text: str) -> str | None:

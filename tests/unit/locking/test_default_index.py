@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import pytest
@@ -10,7 +11,7 @@ from envpack import locking
 from envpack.config import Config
 from envpack.ledger import Action, Ledger
 from envpack.locking import default_index
-from envpack.spec import EnvSpec, PipOptions, Requirement
+from envpack.spec import EnvSpec, OwnIndex, PipOptions, Requirement
 from tests.unit.locking.conftest import Channel, Index
 
 OWN = "https://index.example/simple"
@@ -30,6 +31,14 @@ def test_uvs_own_is_left_out_and_no_other() -> None:
     assert [(f.action, f.subject) for f in ledger] == [(Action.KEPT, f"index {usual()}")]
     elsewhere = EnvSpec("x", pip_options=PipOptions(OWN, extra_index_urls=(usual(),)))
     assert default_index.left_out(elsewhere, ledger) is elsewhere
+
+
+def test_uvs_own_for_one_package_is_needed_beside_others_alone() -> None:
+    alone = PipOptions(own_indexes=(OwnIndex("a", "usual", usual()), OwnIndex("b", "own", OWN)))
+    beside = replace(alone, extra_index_urls=(OWN,))
+    left = default_index.left_out(EnvSpec("x", pip_options=alone), Ledger()).pip_options
+    assert left == PipOptions(own_indexes=(OwnIndex("b", "own", OWN),))
+    assert default_index.left_out(EnvSpec("x", pip_options=beside), Ledger()).pip_options == beside
 
 
 def test_a_lock_that_names_it_is_solved_with_what_uv_is_set_up_to_ask(
