@@ -173,4 +173,8 @@ def inline(value: object) -> str:
     """A value as it is written in a manifest, more or less, without secrets."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key} = {inline(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(inline, value)) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
     return f'"{without_secrets(value)}"' if isinstance(value, str) else str(value)
