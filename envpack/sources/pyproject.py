@@ -25,14 +25,20 @@ from packaging.utils import canonicalize_name
 from envpack.errors import Location, SourceError
 from envpack.ledger import Action, Ledger
 from envpack.sources import pixi_toml, uv_tables
-from envpack.sources.manifest import Key, Manifest
+from envpack.sources.manifest import Key, Manifest, inline
 from envpack.sources.pip_freeze import SYSTEM
 from envpack.sources.requirements import read_lines
 from envpack.sources.toml_text import parsed
 from envpack.spec import EnvSpec, Requirement
 
 _READ = {"name", "dependencies", "requires-python", "optional-dependencies", "dynamic"}
-_POETRY = "poetry export -f requirements.txt -o requirements.txt"
+_LOCK = "Name poetry.lock as the source, which has all of it: envpack lock poetry.lock"
+# Tools whose own tables say where packages come from, and what to read instead.
+_ELSEWHERE = {
+    "poetry": _LOCK,
+    "pdm": "Name a list that PDM writes as the source: pdm export -o requirements.txt",
+}
+_PLACES = {"source", "git", "path", "url", "file"}
 
 
 def read(
@@ -61,7 +67,7 @@ def read(
             f"{shown} has no [project] and no [tool.pixi]",
             where=Location(shown, 1),
             why="Poetry's own tables are read by Poetry alone" if poetry else "it asks for no packages",
-            hint=f"Write a list for pip: {_POETRY}" if poetry else "Name another source.",
+            hint=_LOCK if poetry else "Name another source.",
         )
     manifest = Manifest(text, shown, ledger, directory)
     project = manifest.table(data, ("project",))
@@ -78,6 +84,7 @@ def read(
         pixi_toml.add(manifest, pixi, ("tool", "pixi"), platforms)
     key = ("project", "dependencies")
     uv = manifest.table(tool, ("tool", "uv"))
+    _elsewhere(manifest, tool)
     lines = uv_tables.apply(manifest, uv, manifest.items(key, manifest.texts(project, key)))
     read_lines(manifest.lines, lines)
     if not on_system:
@@ -124,6 +131,23 @@ def _for_conda(specifier: str) -> str:
     """One clause of PEP 440 as conda has it."""
     specifier = specifier.replace("===", "==")
     return re.sub(r"\A==(.*\*)\Z", r"\1", specifier)
+
+
+def _elsewhere(manifest: Manifest, tool: Mapping[str, Any]) -> None:
+    """Say where tools whose tables are not read have packages from somewhere else."""
+    for name, remedy in _ELSEWHERE.items():
+        above: Key = ("tool", name)
+        own = manifest.table(tool, above)
+        packages = manifest.table(own, (*above, "dependencies")) if name == "poetry" else {}
+        found: list[tuple[Key, object]] = [((*above, "source"), own["source"])] if "source" in own else []
+        found += [
+            ((*above, "dependencies", package), value)
+            for package, value in packages.items()
+            if isinstance(value, dict) and _PLACES & value.keys()
+        ]
+        for key, value in found:
+            what = f"{key[-1]} = {inline(value)}"
+            manifest.say(Action.NEEDS_YOU, key, what, f"only {name} itself reads this table", remedy)
 
 
 def _not_taken(manifest: Manifest, data: Mapping[str, Any], project: Mapping[str, Any]) -> None:

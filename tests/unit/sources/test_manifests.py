@@ -313,6 +313,17 @@ def test_a_member_of_a_uv_workspace_is_found_from_another(tmp_path: Path) -> Non
     assert list(said(findings, Action.NEEDS_YOU).values()) == [7]
 
 
+def test_tables_that_only_their_tools_read(tmp_path: Path) -> None:
+    text = (
+        '[project]\nname = "x"\ndependencies = ["a", "b"]\n[tool.poetry.dependencies]\n'
+        'a = { source = "cpu" }\nb = { version = ">=1" }\n[[tool.poetry.source]]\nname = "cpu"\n'
+        '[[tool.pdm.source]]\nurl = "https://me:pass@host.example/"\n'
+    )
+    _, findings = spec_of(tmp_path, text, "pyproject.toml")
+    assert list(said(findings, Action.NEEDS_YOU).values()) == [7, 5, 9]
+    assert "pass@" not in str(findings)
+
+
 def test_what_uv_cannot_mean(tmp_path: Path) -> None:
     text = (
         '[project]\nname = "x"\ndependencies = ["a", "b", "c", "d", "e"]\n[tool.uv.sources]\n'
@@ -366,7 +377,7 @@ def test_packages_of_a_folder_in_a_pixi_manifest(tmp_path: Path) -> None:
 def test_projects_without_packages(tmp_path: Path) -> None:
     with pytest.raises(SourceError) as caught:
         spec_of(tmp_path, '[tool.poetry.dependencies]\nrich = "^13"\n', "pyproject.toml")
-    assert "poetry export" in (caught.value.hint or "")
+    assert "poetry.lock" in (caught.value.hint or "")
     text = '[project]\nname = "x"\ndynamic = ["dependencies"]\nrequires-python = ">=three"\n'
     with pytest.raises(SourceError) as caught:
         spec_of(tmp_path, text, "pyproject.toml")
