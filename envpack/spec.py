@@ -42,14 +42,14 @@ class LocalPackage:
 class OwnIndex:
     """The package of the normalised ``name`` is of the index ``url`` alone, where ``marker`` is true for it.
 
-    That holds for lines that ask for it by name. ``index`` is what the source calls the index, by which uv
-    finds a password in the environment; an empty ``marker`` is always true.
+    That holds for lines that ask for it by name. An empty ``marker`` is always true; ``index`` is what the
+    source calls the index, if it does, by which uv finds a password in the environment.
     """
 
     name: str
-    index: str
     url: str
     marker: str = ""
+    index: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -289,11 +289,15 @@ def _lines(requirements: Sequence[Requirement]) -> str:
 def _project_text(requirements: Sequence[Requirement], options: PipOptions) -> str:
     """The ``requirements`` that have an index of their own, which only a project can tell uv."""
     names = {url: f"index-{number}" for number, url in enumerate(options.addresses)}
-    names |= {one.url: one.index for one in options.own_indexes}
-    sources: dict[str, list[str]] = {}
+    names |= {one.url: one.index for one in options.own_indexes if one.index}
+    markers: dict[tuple[str, str], list[str]] = {}
     for one in options.own_indexes:
-        marker = f", marker = {_quoted(one.marker)}" if one.marker else ""
-        sources.setdefault(one.name, []).append(f"{{ index = {_quoted(names[one.url])}{marker} }}")
+        markers.setdefault((one.name, one.url), []).append(one.marker)
+    sources: dict[str, list[str]] = {}
+    for (name, url), wanted in markers.items():
+        joined = " or ".join(f"({marker})" for marker in dict.fromkeys(wanted))
+        marker = f", marker = {_quoted(joined)}" if all(wanted) else ""
+        sources.setdefault(name, []).append(f"{{ index = {_quoted(names[url])}{marker} }}")
     lines = ["[project]", f'name = "{PROJECT}"', 'version = "0"']
     lines += [f"dependencies = [{', '.join(_quoted(r.text) for r in requirements)}]"]
     for url in dict.fromkeys(one.url for one in options.own_indexes):

@@ -10,13 +10,14 @@ from typing import Any
 
 from packaging.markers import InvalidMarker, Marker
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.utils import canonicalize_name
 
-from envpack.errors import Location
+from envpack.errors import Location, Problem
 from envpack.ledger import Action, Ledger
 from envpack.sources.listing import Listing
 from envpack.sources.pip_freeze import SYSTEM, check_python
 from envpack.sources.urls import index_problem, without_secrets
-from envpack.spec import EnvSpec, PipOptions, Requirement
+from envpack.spec import EnvSpec, OwnIndex, PipOptions, Requirement
 
 _CARET = re.compile(r"\^\s*(?P<major>\d+)(?P<rest>(?:\.\d+)*)\Z")
 _TILDE = re.compile(r"~\s*(?P<major>\d+)(?:\.(?P<minor>\d+))?(?P<rest>(?:\.\d+)*)\Z")
@@ -24,23 +25,30 @@ _TILDE = re.compile(r"~\s*(?P<major>\d+)(?:\.(?P<minor>\d+))?(?P<rest>(?:\.\d+)*
 
 @dataclass(slots=True)
 class PipLock:
-    """What one lock, which is in ``folder``, lists; ``indexes`` are those it names."""
+    """What one lock, which is in ``folder``, lists.
+
+    ``indexes`` are those that it names for all packages, ``own_indexes`` those for single ones.
+    """
 
     shown: str
     ledger: Ledger
     folder: Path | None = None
     listing: Listing = field(init=False)
     indexes: list[str] = field(default_factory=list)
+    own_indexes: list[OwnIndex] = field(default_factory=list)
+    _told: dict[str, Problem | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """What locks have in common with lists."""
         self.listing = Listing(self.shown, self.ledger, "lock", folder=self.folder)
 
-    def package(self, name: str, version: str, where: Location, marker: str = "") -> None:
-        """A package of an index, for the systems that ``marker`` (PEP 508) is true for."""
+    def package(self, name: str, version: str, where: Location, marker: str = "", index: str = "") -> None:
+        """A package for the systems that ``marker`` (PEP 508) is true for, of the ``index`` that is named."""
         text = f"{name}=={version}" + (f" ; {marker}" if marker else "")
         if self._taken(text, where, marker):
             self.listing.pypi(text, where, name, version, marker)
+            if self._usable(index, where):
+                self.own_indexes.append(OwnIndex(canonicalize_name(name), index, marker))
 
     def path(self, address: str, where: Location, name: str | None = None, marker: str = "") -> None:
         """A package that is a folder or a file of this machine, ``name`` if known; ``marker`` as above."""
@@ -60,16 +68,22 @@ class PipLock:
         return True
 
     def index(self, url: str, where: Location) -> None:
-        """An index that packages are of."""
-        if not url.startswith(("http://", "https://")) or url in self.indexes:
-            return
-        if problem := index_problem(url, where):
-            self.listing.problems.append(problem)
-            return
-        self.ledger.add(
-            Action.KEPT, f"index {without_secrets(url)}", "packages of the lock are from it", where=where
-        )
-        self.indexes.append(url)
+        """An index that every package may be of."""
+        if self._usable(url, where) and url not in self.indexes:
+            self.indexes.append(url)
+
+    def _usable(self, url: str, where: Location) -> bool:
+        """Whether ``url`` is of an index that can be asked; said once."""
+        if not url.startswith(("http://", "https://")):
+            return False
+        if url not in self._told:
+            self._told[url] = index_problem(url, where)
+            if problem := self._told[url]:
+                self.listing.problems.append(problem)
+            else:
+                label = f"index {without_secrets(url)}"
+                self.ledger.add(Action.KEPT, label, "packages of the lock are from it", where=where)
+        return self._told[url] is None
 
     def spec(
         self,
@@ -88,7 +102,10 @@ class PipLock:
         """
         check_python(python)
         found = self.listing.spec(name=name, own=own, folder=folder, path=path)
-        found = replace(found, pip_options=PipOptions(extra_index_urls=tuple(self.indexes)))
+        found = replace(
+            found,
+            pip_options=PipOptions(extra_index_urls=tuple(self.indexes), own_indexes=tuple(self.own_indexes)),
+        )
         if python == SYSTEM:
             return replace(found, channels=(), conda=(), system_python=True)
         return replace(found, conda=(self._python(python, requires, where),))

@@ -21,6 +21,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from packaging.utils import canonicalize_name
+
 from envpack.errors import Location, SourceError
 from envpack.ledger import Action, Ledger
 from envpack.sources.manifest import Manifest
@@ -29,7 +31,7 @@ from envpack.sources.pip_lock import PipLock, table, tables, text
 from envpack.sources.requirements import read_lines
 from envpack.sources.toml_text import parsed
 from envpack.sources.urls import without_secrets
-from envpack.spec import EnvSpec, Requirement
+from envpack.spec import EnvSpec, OwnIndex, Requirement
 
 _ELSEWHERE = ("git", "hg", "svn", "path", "file")
 _MARKERS = ("os_name", "sys_platform", "platform_machine", "platform_system", "python_version")
@@ -48,8 +50,10 @@ def read(
     data = parsed(source, shown)
     manifest = Manifest(source, shown, ledger, directory)
     sources = PipLock(shown, ledger)
+    indexes: dict[str, str] = {}
     for one in tables(data.get("source")):
         sources.index(text(one.get("url")), manifest.at("source"))
+        indexes[text(one.get("name"))] = text(one.get("url"))
     manifest.problems += sources.listing.problems
     manifest.lines.extra_index_urls += sources.indexes
     packages = manifest.table(data, ("packages",))
@@ -58,7 +62,7 @@ def read(
             f"{shown} asks for no packages", hint="Name another source, or list them under packages."
         )
     for package, value in packages.items():
-        _package(manifest, package, value)
+        _package(manifest, package, value, indexes)
     for section, value in data.items():
         if section not in _TAKEN:
             reason = "only what the project always needs is taken"
@@ -70,7 +74,7 @@ def read(
     return manifest.spec(own, path, system_python=python == SYSTEM)
 
 
-def _package(manifest: Manifest, name: str, value: object) -> None:
+def _package(manifest: Manifest, name: str, value: object, indexes: Mapping[str, str]) -> None:
     entry = value if isinstance(value, dict) else {"version": value}
     key = ("packages", name)
     extras, marker = entry.get("extras", []), _marker(entry)
@@ -91,6 +95,8 @@ def _package(manifest: Manifest, name: str, value: object) -> None:
         manifest.wrong(key, f"{name} has no version that is a text")
         return
     version = "" if version == "*" else f"=={version}" if version[0].isdigit() else version
+    if (url := indexes.get(text(entry.get("index")))) in manifest.lines.extra_index_urls:
+        manifest.lines.own_indexes.append(OwnIndex(canonicalize_name(name), url or "", marker))
     bracket = f"[{','.join(str(extra) for extra in extras)}]" if extras else ""
     line = f"{name}{bracket}{version}" + (f" ; {marker}" if marker else "")
     read_lines(manifest.lines, [(re.sub(r"\s+", " ", line), manifest.at(*key))])

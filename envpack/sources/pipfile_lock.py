@@ -9,6 +9,7 @@ Format: https://pipenv.pypa.io.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +31,18 @@ def read(
     lock = PipLock(shown, ledger, path.parent if path else None)
     top = fields(compose(source, shown, SourceError))
     meta = fields(top.get("_meta"))
+    indexes: dict[str, str] = {}
     for node in items(meta.get("sources")):
         if url := text(fields(node).get("url")):
             lock.index(url, at(node, shown))
+            indexes[text(fields(node).get("name")) or url] = url
     for section, node in top.items():
         if section not in _SECTIONS:
             for package, entry in fields(node).items():
                 why = f"it is of the section {section}, and the default one is taken"
                 lock.listing.dropped(package, at(entry, shown), why)
     for package, entry in fields(top.get("default")).items():
-        _package(lock, package, fields(entry), at(entry, shown))
+        _package(lock, package, fields(entry), at(entry, shown), indexes)
     requires = fields(meta.get("requires"))
     node = requires.get("python_full_version") or requires.get("python_version")
     return lock.spec(
@@ -48,7 +51,9 @@ def read(
     )  # fmt: skip
 
 
-def _package(lock: PipLock, name: str, entry: dict[str, Any], where: Location) -> None:
+def _package(
+    lock: PipLock, name: str, entry: dict[str, Any], where: Location, indexes: Mapping[str, str]
+) -> None:
     version = text(entry.get("version")) or ""
     if address := text(entry.get("git")):
         lock.listing.pypi_url(f"git+{address}", where)
@@ -60,4 +65,5 @@ def _package(lock: PipLock, name: str, entry: dict[str, Any], where: Location) -
     elif not version:
         lock.listing.needs_you(name, where, "it has no version")
     else:
-        lock.package(name, version.lstrip("="), where, text(entry.get("markers")) or "")
+        index = indexes.get(text(entry.get("index")) or "", "")
+        lock.package(name, version.lstrip("="), where, text(entry.get("markers")) or "", index)

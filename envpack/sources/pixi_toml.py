@@ -309,7 +309,7 @@ def _pypi(manifest: Manifest, key: Key, name: str, value: object) -> None:
     if isinstance(index, str) and path is None:
         if problem := index_problem(index, manifest.at(*key)):
             manifest.problems.append(problem)
-        own.append(OwnIndex(normal, normal, index))
+        own.append(OwnIndex(normal, index))
     manifest.lines.own_indexes = own
     if isinstance(path, str):
         _overridden(manifest, before, where, path)

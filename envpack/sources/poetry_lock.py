@@ -75,7 +75,5 @@ def _package(lock: PipLock, package: Mapping[str, Any], where: Location, seen: s
         why = "another version is taken: which of them is for which python, the lock does not say"
         lock.listing.dropped(label, where, why, "Lock again with Poetry 2, which says it.")
     else:
-        if kind == "legacy":
-            lock.index(address, where)
         seen.add(canonicalize_name(name))
-        lock.package(name, version, where, text(marker))
+        lock.package(name, version, where, text(marker), address if kind == "legacy" else "")

@@ -66,8 +66,7 @@ def _package(lock: PipLock, package: Mapping[str, Any], where: Location) -> None
     elif not name or not version:
         lock.listing.needs_you(name or "a package", where, "it has no version")
     else:
-        lock.index(text(package.get("index")), where)
-        lock.package(name, version, where, marker)
+        lock.package(name, version, where, marker, text(package.get("index")))
 
 
 def _path(lock: PipLock, entry: Mapping[str, Any], where: Location, name: str, marker: str) -> None:

@@ -86,8 +86,7 @@ def _package(
     elif not name or not version:
         lock.listing.needs_you(label, where, "it has no name and version")
     else:
-        lock.index(text(source.get("registry")), where)
-        lock.package(name, version, where, joined)
+        lock.package(name, version, where, joined, text(source.get("registry")))
 
 
 def _root(lock: PipLock, name: str, where: Location, path: str) -> None:

@@ -137,7 +137,7 @@ def _source(
     marker = "" if holds else marker
     joined = " and ".join(f"({one})" for one in (str(asked.marker or ""), marker) if one)
     if "index" in source:
-        own = OwnIndex(canonicalize_name(name), text(source["index"]), "", marker)
+        own = OwnIndex(canonicalize_name(name), "", marker, text(source["index"]))
         _own_index(manifest, key, label, own, indexes)
         return True
     path = text(source.get("path"))

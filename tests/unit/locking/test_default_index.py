@@ -34,10 +34,10 @@ def test_uvs_own_is_left_out_and_no_other() -> None:
 
 
 def test_uvs_own_for_one_package_is_needed_beside_others_alone() -> None:
-    alone = PipOptions(own_indexes=(OwnIndex("a", "usual", usual()), OwnIndex("b", "own", OWN)))
+    alone = PipOptions(own_indexes=(OwnIndex("a", usual()), OwnIndex("b", OWN)))
     beside = replace(alone, extra_index_urls=(OWN,))
     left = default_index.left_out(EnvSpec("x", pip_options=alone), Ledger()).pip_options
-    assert left == PipOptions(own_indexes=(OwnIndex("b", "own", OWN),))
+    assert left == PipOptions(own_indexes=(OwnIndex("b", OWN),))
     assert default_index.left_out(EnvSpec("x", pip_options=beside), Ledger()).pip_options == beside
 
 

@@ -131,7 +131,7 @@ def test_a_package_of_an_index_of_its_own(index: Index) -> None:
         own.add("torch", "1.0+cpu", requires=["numpy"])
         own.add("numpy", "1.0")
         own.add("plain", "3.0")
-        options = PipOptions(own_indexes=(OwnIndex("torch", "cpu", own.url),))
+        options = PipOptions(own_indexes=(OwnIndex("torch", own.url, index="cpu"),))
         found = solved("Torch>=0.9", "plain", options=options)
         assert [(r.name, r.version) for r in found] == [
             ("numpy", "2.0"), ("plain", "2.0"), ("torch", "1.0+cpu"),
@@ -141,10 +141,12 @@ def test_a_package_of_an_index_of_its_own(index: Index) -> None:
             solved("torch>=2", options=options)
         assert "only torch==1.0+cpu is available and you require torch>=2" in (caught.value.why or "")
         with pytest.raises(SolveError) as caught:
-            solved("plain", "gone", options=PipOptions(own_indexes=(OwnIndex("gone", "x", own.url),)))
+            solved("plain", "gone", options=PipOptions(own_indexes=(OwnIndex("gone", own.url),)))
         assert [str(p.where) for p in caught.value.problems] == ["environment.yml:2"]
-        alone = PipOptions(own_indexes=(OwnIndex("torch", "cpu", own.url, "python_version < '3.9'"),))
+        alone = PipOptions(own_indexes=(OwnIndex("torch", own.url, "python_version < '3.9'"),))
         assert [r.version for r in solved("torch", options=alone)] == ["2.0"]
+        several = tuple(OwnIndex("plain", own.url, f"python_version {x} '3.10'") for x in (">", ">=", "=="))
+        assert [r.version for r in solved("plain", options=PipOptions(own_indexes=several))] == ["3.0"]
 
 
 def test_constraints_hold_for_what_is_pulled_in(index: Index) -> None:

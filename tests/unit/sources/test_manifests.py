@@ -270,8 +270,8 @@ def test_where_packages_of_a_uv_project_come_from(tmp_path: Path) -> None:
         find_links=("https://files.example/list",),
         pre=True,
         own_indexes=(
-            OwnIndex("torch", "cpu", cpu),
-            OwnIndex("two", "cpu", cpu, "platform_machine == 'x86_64'"),
+            OwnIndex("torch", cpu, index="cpu"),
+            OwnIndex("two", cpu, "platform_machine == 'x86_64'", "cpu"),
         ),
         first_index=True,
         constraints=(Requirement("pulled<2", Location("pyproject.toml", line(UV, "constraint"))),),

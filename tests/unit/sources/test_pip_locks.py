@@ -11,7 +11,7 @@ from envpack.errors import SourceError, UsageError
 from envpack.ledger import Action, Finding, Ledger
 from envpack.sources import read
 from envpack.sources.pip_lock import conda_range
-from envpack.spec import EnvSpec
+from envpack.spec import EnvSpec, OwnIndex, PipOptions
 
 PYLOCK = """\
 lock-version = "1.0"
@@ -200,7 +200,7 @@ name = "own"
 [packages]
 rich = ">=13"
 humanize = "*"
-pinned = "1.0"
+pinned = {version = "1.0", index = "own"}
 uvicorn = {version = "*", extras = ["a"], markers = "python_version >= '3.8'", sys_platform = "== 'linux'"}
 own = {git = "https://host.example/own", editable = true}
 
@@ -235,7 +235,8 @@ def test_pylock(tmp_path: Path, file: str) -> None:
     spec, findings = spec_of(tmp_path, PYLOCK, file)
     assert pip(spec) == ["rich==13.9.4", "pywin32==307 ; sys_platform == 'win32'", "file==2.0"]
     assert (conda(spec), spec.channels, spec.complete) == (["python >=3.10"], ("conda-forge",), True)
-    assert spec.pip_options.extra_index_urls == ("https://index.example/simple",)
+    own = OwnIndex("pywin32", "https://index.example/simple", "sys_platform == 'win32'")
+    assert spec.pip_options == PipOptions(own_indexes=(own,))
     assert lines(findings, Action.KEPT) == [5, 10, 10, 34]
     assert lines(findings, Action.NEEDS_YOU) == [16, 26, 30]
     assert lines(findings, Action.DROPPED) == [21]
@@ -253,7 +254,8 @@ def test_poetry_lock(tmp_path: Path) -> None:
         "rich==13.9.4", "colorama==0.4.6 ; sys_platform == 'win32'", "numpy==1.24", "private==1.0"
     ]  # fmt: skip
     assert conda(spec) == ["python >=3.9,<4"]
-    assert spec.pip_options.extra_index_urls == ("https://index.example/simple",)
+    own = OwnIndex("private", "https://index.example/simple")
+    assert spec.pip_options == PipOptions(own_indexes=(own,))
     said = [f.subject for f in findings if f.action is Action.DROPPED]
     assert said == ["pytest 8.0", "sphinx 7.0", "extra 1.0", "numpy 2.0"]
     assert [f.subject for f in findings if f.action is Action.NEEDS_YOU] == ["git+https://host.example/own"]
@@ -274,6 +276,8 @@ def test_uv_lock(tmp_path: Path) -> None:
     said = [f.subject for f in findings if f.action is Action.DROPPED]
     assert said == ["the project study itself", "pytest 8.0"]
     assert len(lines(findings, Action.NEEDS_YOU)) == 1
+    (own,) = spec.pip_options.own_indexes
+    assert own.url == "https://index.example/simple"
     with pytest.raises(SourceError, match="version 2 of uv's format"):
         spec_of(tmp_path, UV.replace("version = 1", "version = 2", 1), "uv.lock")
 
@@ -282,7 +286,8 @@ def test_pipfile_lock(tmp_path: Path) -> None:
     spec, findings = spec_of(tmp_path, json.dumps(PIPFILE_LOCK, indent=1), "Pipfile.lock")
     assert pip(spec) == ["rich==13.9.4", "colorama==0.4.6 ; sys_platform == 'win32'"]
     assert conda(spec) == ["python =3.11"]
-    assert spec.pip_options.extra_index_urls == ("https://index.example/simple",)
+    url = "https://index.example/simple"
+    assert spec.pip_options == PipOptions(extra_index_urls=(url,), own_indexes=(OwnIndex("rich", url),))
     assert [f.subject for f in findings if f.action is Action.DROPPED] == ["pytest"]
     needs = [f.subject for f in findings if f.action is Action.NEEDS_YOU]
     assert needs == ["git+https://host.example/own", "."]
@@ -294,7 +299,8 @@ def test_pipfile(tmp_path: Path) -> None:
     marker = "(python_version >= '3.8') and sys_platform == 'linux'"
     assert pip(spec) == ["rich>=13", "humanize", "pinned==1.0", f"uvicorn[a] ; {marker}"]
     assert (conda(spec), spec.complete) == (["python =3.11"], False)
-    assert spec.pip_options.extra_index_urls == ("https://index.example/simple",)
+    url = "https://index.example/simple"
+    assert spec.pip_options == PipOptions(extra_index_urls=(url,), own_indexes=(OwnIndex("pinned", url),))
     assert lines(findings, Action.NEEDS_YOU) == [11]
     assert lines(findings, Action.DROPPED) == [14]
 
