@@ -176,7 +176,7 @@ def _compile(
         "overrides.txt": _lines(options.overrides),
         "indexes/pyproject.toml": _project_text(by_index, options),
     }
-    (folder / "indexes").mkdir(exist_ok=True)
+    (folder / "indexes").mkdir(mode=0o700, exist_ok=True)  # what is in it may hold a password
     for name, text in inputs.items():
         (folder / name).write_text(text, "utf-8")
     done = process.run(_command(folder, aim, options), env=environment(options), cwd=folder, timeout=SECONDS)
@@ -287,7 +287,10 @@ def _lines(requirements: Sequence[Requirement]) -> str:
 
 
 def _project_text(requirements: Sequence[Requirement], options: PipOptions) -> str:
-    """The ``requirements`` that have an index of their own, which only a project can tell uv."""
+    """The ``requirements`` that have an index of their own, which only a project can tell uv.
+
+    Variables of URLs are filled in: here uv does not.
+    """
     names = {url: f"index-{number}" for number, url in enumerate(options.addresses)}
     names |= {one.url: one.index for one in options.own_indexes if one.index}
     markers: dict[tuple[str, str], list[str]] = {}
@@ -302,7 +305,7 @@ def _project_text(requirements: Sequence[Requirement], options: PipOptions) -> s
     lines += [f"dependencies = [{', '.join(_quoted(r.text) for r in requirements)}]"]
     for url in dict.fromkeys(one.url for one in options.own_indexes):
         lines += ["[[tool.uv.index]]", f"name = {_quoted(names[url])}"]
-        lines += [f"url = {_quoted(url)}", "explicit = true"]
+        lines += [f"url = {_quoted(expand(url))}", "explicit = true"]
     lines += ["[tool.uv.sources]", *(f"{name} = [{', '.join(x)}]" for name, x in sources.items())]
     return "".join(f"{line}\n" for line in lines)
 

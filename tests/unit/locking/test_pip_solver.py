@@ -209,6 +209,17 @@ def test_passwords_of_indexes_do_not_get_into_the_lock(index: Index, monkeypatch
     assert "hunter2" not in str(refused.value)
 
 
+def test_a_token_of_a_package_s_own_index(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKEN", "hunter2")
+    index.add("a", "1.0")
+    page = index.files.pop("/simple/a/").replace(b'"/files', b'"/t/hunter2/files')
+    index.files = {f"/t/hunter2{path}": data for path, data in index.files.items()}
+    index.files["/t/hunter2/simple/a/"] = page
+    own = OwnIndex("a", index.url.replace("/simple", "/t/${TOKEN}/simple"))
+    (record,) = solved("a", options=PipOptions(own_indexes=(own,)))
+    assert "/t/${TOKEN}/files/" in record.url
+
+
 def test_variables_that_are_not_set(index: Index) -> None:
     with pytest.raises(SolveError) as caught:
         solved("a", options=PipOptions(index_url="https://${NO_SUCH}:${NEITHER}@host/simple"))
