@@ -58,6 +58,7 @@ class PipOptions:
 
     ``pre``: versions before a release are as good as others. ``first_index``: of the first index that has a
     package, its version is chosen, as uv does in projects, and not the best of all indexes, as pip does.
+    What was uploaded after ``exclude_newer``, a date of RFC 3339, is not there.
     ``constraints`` are requirements that install nothing, and narrow what is pulled in; ``overrides`` are
     taken in the place of whatever a package says of these names.
     """
@@ -68,6 +69,7 @@ class PipOptions:
     pre: bool = False
     own_indexes: tuple[OwnIndex, ...] = ()
     first_index: bool = False
+    exclude_newer: str | None = None
     constraints: tuple[Requirement, ...] = ()
     overrides: tuple[Requirement, ...] = ()
 

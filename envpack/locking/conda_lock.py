@@ -151,6 +151,7 @@ def _specification(spec: EnvSpec, platforms: Sequence[str]) -> LockSpecification
     indexes = [*pip.addresses, *(["--pre"] if pip.pre else [])]
     indexes += [f"{one.name} {one.url} {one.marker}" for one in pip.own_indexes]
     indexes += ["--index-strategy first-index"] if pip.first_index and len(pip.addresses) > 1 else []
+    indexes += [f"--exclude-newer {pip.exclude_newer}"] if pip.exclude_newer else []
     indexes += [f"--constraint {one.text}" for one in pip.constraints]
     indexes += [f"--override {one.text}" for one in pip.overrides]
     return LockSpecification(

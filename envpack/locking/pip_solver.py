@@ -252,6 +252,8 @@ def _command(folder: Path, aim: Target, options: PipOptions) -> list[str | Path]
         command += ["--only-binary", ":all:"]
         for name in sorted(aim.sdists):
             command += ["--no-binary", name]
+    if options.exclude_newer:
+        command += ["--exclude-newer", options.exclude_newer]
     if options.pre:
         command += ["--prerelease", "allow"]
     if options.extra_index_urls and not options.first_index:

@@ -72,6 +72,7 @@ class PipLines:
     local: list[LocalPackage] = field(default_factory=list)
     own_indexes: list[OwnIndex] = field(default_factory=list)
     first_index: bool = False
+    exclude_newer: str | None = None
     constraints: list[Requirement] = field(default_factory=list)
     overrides: list[Requirement] = field(default_factory=list)
     _locals: list[tuple[int, str, requirement_line.Read]] = field(default_factory=list)
@@ -87,6 +88,7 @@ class PipLines:
             self.pre,
             tuple(self.own_indexes),
             self.first_index,
+            self.exclude_newer,
             tuple(self.constraints),
             tuple(self.overrides),
         )

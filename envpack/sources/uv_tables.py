@@ -1,7 +1,8 @@
 """``[tool.uv]`` of a ``pyproject.toml``: where the packages of its dependencies come from.
 
     [tool.uv]
-    constraint-dependencies = ["numpy<2"]                 # override-dependencies, prerelease, index-strategy
+    constraint-dependencies = ["numpy<2"]                 # override-dependencies, prerelease, …
+    exclude-newer = "2024-01-01"
 
     [tool.uv.sources]
     torch = { index = "pytorch" }                         # of that index and no other
@@ -24,6 +25,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +51,15 @@ _READ = {"sources", "index", "workspace"}
 _MOST_MEMBERS = 1000  # of a workspace
 _MOST_ABOVE = 5  # folders in which a workspace's root is looked for
 _GROUPS = ("dev-dependencies", "dependency-groups", "default-groups")
+# What changes uv's choice, and is not asked of it here.
+_UNREAD = {
+    "conflicts", "dependency-metadata", "exclude-dependencies", "exclude-newer-package", "fork-strategy",
+    "resolution",
+}  # fmt: skip
+_LOCK = "For uv's own choice, name its lock as the source: envpack lock uv.lock"
 _WHEELS_ONLY = "only finished wheels are taken, each with its sha256"
 _INDEX_NAME = re.compile(r"[A-Za-z0-9._-]+\Z")
+_DATE = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d))?\Z")
 Line = tuple[str, Location]
 
 
@@ -234,6 +243,14 @@ def _options(manifest: Manifest, uv: Mapping[str, Any]) -> None:
             _overrides(manifest, key, manifest.texts(uv, key))
         elif option == "prerelease" and value == "allow":
             read_lines(manifest.lines, [("--pre", manifest.at(*key))])
+        elif option == "exclude-newer":
+            _exclude_newer(manifest, key, value)
+        elif option in _UNREAD:
+            manifest.say(
+                Action.RELAXED, key, f"{option} = {inline(value)}"[:200], "it is not asked for", _LOCK
+            )
+        elif option == "pip":
+            manifest.drop(key, value, _ABOVE, "it is for `uv pip` alone")
         elif option.startswith(("no-build", "no-binary")):
             manifest.drop(key, value, _ABOVE, _WHEELS_ONLY)
         elif option in _GROUPS:
@@ -250,6 +267,17 @@ def _options(manifest: Manifest, uv: Mapping[str, Any]) -> None:
         else:
             reason = "the best version of all indexes is taken"
             manifest.say(Action.RELAXED, key, f"index-strategy {inline(strategy)}", reason)
+
+
+def _exclude_newer(manifest: Manifest, key: Key, value: object) -> None:
+    label = f"exclude-newer = {inline(value)}"
+    # TOML has dates of its own.
+    written = value.isoformat() if isinstance(value, date) else text(value)
+    if _DATE.match(written):
+        manifest.say(Action.KEPT, key, label, "of pip's packages; conda's may be newer")
+        manifest.lines.exclude_newer = written
+    else:
+        manifest.say(Action.RELAXED, key, label, "it is no date, and means another one each day", _LOCK)
 
 
 def _overrides(manifest: Manifest, key: Key, lines: list[str]) -> None:

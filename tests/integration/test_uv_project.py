@@ -84,3 +84,14 @@ def test_another_index_for_a_package_is_another_request(tmp_path: Path, config_f
             (tmp_path / "pyproject.toml").write_text(other)
             done = envpack("lock", "pyproject.toml", "--check", config=config_file, cwd=tmp_path, check=False)
             assert done.returncode == 1, done.stderr
+
+
+def test_what_was_uploaded_after_a_date_is_not_taken(tmp_path: Path, config_file: Path) -> None:
+    head = '[project]\nname = "study"\nrequires-python = ">=3.11"\ndependencies = ["six"]\n'
+    (tmp_path / "pyproject.toml").write_text(f"{head}[tool.uv]\nexclude-newer = 2024-01-01\n")
+    envpack("lock", "pyproject.toml", config=config_file, cwd=tmp_path)
+    lock = lockfile.read(tmp_path / "lockfiles/study.conda-lock.yml")
+    assert {p.version for p in lock.packages if p.name == "six"} == {"1.16.0"}
+    (tmp_path / "pyproject.toml").write_text(head)
+    done = envpack("lock", "pyproject.toml", "--check", config=config_file, cwd=tmp_path, check=False)
+    assert done.returncode == 1, done.stderr

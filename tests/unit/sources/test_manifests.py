@@ -297,6 +297,19 @@ def test_where_packages_of_a_uv_project_come_from(tmp_path: Path) -> None:
         assert dropped[subject] == line(UV, start)
 
 
+def test_what_uv_is_not_asked_as_uv_would_be(tmp_path: Path) -> None:
+    text = (
+        '[project]\nname = "x"\ndependencies = ["a"]\n[tool.uv]\nexclude-newer = "DATE"\n'
+        'resolution = "lowest"\nindex-strategy = "unsafe-first-match"\n[tool.uv.pip]\nindex-url = "https://h.example/"\n'
+    )
+    for written, date in (("2024-01-01T00:00:00Z", "2024-01-01T00:00:00Z"), ("3 days", None)):
+        spec, findings = spec_of(tmp_path, text.replace("DATE", written), "pyproject.toml")
+        assert spec.pip_options == PipOptions(exclude_newer=date)
+        relaxed = said(findings, Action.RELAXED)
+        assert set(relaxed.values()) == ({5, 6, 7} if date is None else {6, 7})
+        assert 9 in said(findings, Action.DROPPED).values()
+
+
 def test_a_member_of_a_uv_workspace_is_found_from_another(tmp_path: Path) -> None:
     for folder in ("one", "two"):
         (tmp_path / "libs" / folder).mkdir(parents=True)
