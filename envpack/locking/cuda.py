@@ -248,16 +248,14 @@ def _project(requirement: Requirement) -> str:
 
 
 def _other_indexes(options: PipOptions, ledger: Ledger) -> PipOptions:
-    def changed(url: str) -> str:
-        other = _PYTORCH_INDEX.sub(r"\1cpu\2", url)
+    changed = {url: _PYTORCH_INDEX.sub(r"\1cpu\2", url) for url in options.addresses}
+    for url, other in changed.items():
         if other != url:
             ledger.add(Action.REPLACED, url, f"{_WANTED_NONE}: {other}")
-        return other
-
     return replace(
         options,
-        index_url=changed(options.index_url) if options.index_url else None,
-        extra_index_urls=tuple(changed(url) for url in options.extra_index_urls),
-        find_links=tuple(changed(url) for url in options.find_links),
-        own_indexes=tuple(replace(one, url=changed(one.url)) for one in options.own_indexes),
+        index_url=changed[options.index_url] if options.index_url else None,
+        extra_index_urls=tuple(changed[url] for url in options.extra_index_urls),
+        find_links=tuple(changed[url] for url in options.find_links),
+        own_indexes=tuple(replace(one, url=changed[one.url]) for one in options.own_indexes),
     )

@@ -142,16 +142,19 @@ def solve(
             hint="Lock for others." if aim.system_python else "Ask conda for these packages.",
         )
     given = stubs.from_conda(records)
-    options = _without_given(options, given, ledger)
+    asked = replace(
+        options, constraints=_not_of(given, options.constraints), overrides=_not_of(given, options.overrides)
+    )
     with tempfile.TemporaryDirectory(prefix="envpack-pip-") as name:
         folder = Path(name)
         (folder / "conda.txt").write_text("".join(f"{x}\n" for x in stubs.write(given, folder)), "utf-8")
-        code, said = _compile(folder, requirements, options, aim)
+        code, said = _compile(folder, requirements, asked, aim)
         if code != 0:
-            raise _all_failures(said, folder, requirements, options, given, aim)
+            raise _all_failures(said, folder, requirements, asked, given, aim)
         data = tomllib.loads((folder / "pylock.envpack.toml").read_text("utf-8"))
     _note_extras(said, requirements, ledger)
-    _note_given(requirements, given, ledger)
+    for lines in (requirements, options.constraints, options.overrides):
+        _note_given(lines, given, ledger)
     return _chosen(data, given, aim, options)
 
 
@@ -394,14 +397,9 @@ def _without_secrets(url: str, options: PipOptions) -> str:
     return public
 
 
-def _without_given(options: PipOptions, given: Mapping[str, str], ledger: Ledger) -> PipOptions:
-    """``options`` without constraints and overrides of what conda gives, which is said."""
-
-    def others(requirements: Sequence[Requirement]) -> tuple[Requirement, ...]:
-        _note_given(requirements, given, ledger)
-        return tuple(r for r in requirements if canonicalize_name(Pep508(r.text).name) not in given)
-
-    return replace(options, constraints=others(options.constraints), overrides=others(options.overrides))
+def _not_of(given: Mapping[str, str], requirements: Sequence[Requirement]) -> tuple[Requirement, ...]:
+    """The ``requirements`` for what conda does not give."""
+    return tuple(r for r in requirements if canonicalize_name(Pep508(r.text).name) not in given)
 
 
 def _note_given(requirements: Sequence[Requirement], given: Mapping[str, str], ledger: Ledger) -> None:

@@ -97,7 +97,10 @@ def apply(manifest: Manifest, uv: Mapping[str, Any], lines: Iterable[Line]) -> l
 
 
 def _indexes(manifest: Manifest, uv: Mapping[str, Any]) -> dict[str, str]:
-    """The URLs of the indexes that have a name; those that are asked for every package go to ``manifest``."""
+    """The URLs of the indexes that have a name; those that are asked for every package go to ``manifest``.
+
+    A page of links is asked for every package, and has no URL here.
+    """
     found: dict[str, str] = {}
     listed = tables(uv.get("index"))
     wheres = places(manifest.text, manifest.shown, r"tool\s*\.\s*uv\s*\.\s*index", len(listed))
@@ -107,14 +110,13 @@ def _indexes(manifest: Manifest, uv: Mapping[str, Any]) -> dict[str, str]:
             what = "has no url" if not url else "has a name that uv does not take"
             manifest.problems.append(Problem(f"the index {name[:100]!r} {what}", where))
             continue
+        flat = index.get("format") == "flat"
         if name:
-            found[name] = url
-        if index.get("explicit") is not True:
-            option = "--extra-index-url"
-            if index.get("format") == "flat":
-                option = "--find-links"
-            elif index.get("default") is True:
-                option = "--index-url"
+            found[name] = "" if flat else url
+        if flat:
+            read_lines(manifest.lines, [(f"--find-links {url}", where)])
+        elif index.get("explicit") is not True:
+            option = "--index-url" if index.get("default") is True else "--extra-index-url"
             read_lines(manifest.lines, [(f"{option} {url}", where)])
     return found
 
@@ -170,6 +172,8 @@ def _own_index(manifest: Manifest, key: Key, label: str, own: OwnIndex, indexes:
     if url is None:
         hint = f'Name it: [[tool.uv.index]] with name = "{own.index}", url and explicit = true.'
         manifest.wrong(key, f"there is no index {own.index!r}", hint=hint)
+    elif not url:
+        manifest.say(Action.RELAXED, key, label, "its page of files is asked, and so are all indexes")
     elif is_local(url):
         why = "its index is a folder of one machine, which is not there when the lock is used elsewhere"
         manifest.say(Action.NEEDS_YOU, key, label, why, "Put the files where an http(s) address leads to.")

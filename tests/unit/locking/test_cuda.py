@@ -12,7 +12,7 @@ from envpack.locking import cuda, cuda_signs
 from envpack.locking.cuda_versions import known, newest, own_driver
 from envpack.locking.pip_solver import PipRecord
 from envpack.locking.solver import CondaRecord, virtual_packages
-from envpack.spec import EnvSpec, PipOptions, Requirement
+from envpack.spec import EnvSpec, OwnIndex, PipOptions, Requirement
 
 
 def spec(*conda: str, pip: tuple[str, ...] = (), options: PipOptions | None = None) -> EnvSpec:
@@ -169,7 +169,9 @@ def test_what_the_user_gives_wins() -> None:
 
 def test_none_asks_for_builds_without_cuda() -> None:
     ledger = Ledger()
-    options = PipOptions(extra_index_urls=("https://download.pytorch.org/whl/cu121",))
+    url = "https://download.pytorch.org/whl/cu121"
+    own = tuple(OwnIndex(name, url) for name in ("torch", "torchvision"))
+    options = PipOptions(extra_index_urls=(url,), own_indexes=own)
     asked = spec(
         "python=3.11",
         "pytorch::pytorch ==2.1.0 py3.11_cuda12.1_cudnn8.9.2_0",
@@ -181,7 +183,7 @@ def test_none_asks_for_builds_without_cuda() -> None:
     assert version is None
     assert [r.text for r in changed.conda] == ["python=3.11", "pytorch::pytorch ==2.1.0"]
     assert [r.text for r in changed.pip] == ["torchvision==0.16.0+cpu", "jax", "rich"]
-    assert changed.pip_options.extra_index_urls == ("https://download.pytorch.org/whl/cpu",)
+    assert changed.pip_options.addresses == ("https://download.pytorch.org/whl/cpu",)
     assert cuda.implied(changed) is None
     assert said(ledger) == [
         (Action.RELAXED, "pytorch::pytorch ==2.1.0 py3.11_cuda12.1_cudnn8.9.2_0"),

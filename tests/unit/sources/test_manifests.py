@@ -103,6 +103,7 @@ two = [
     { index = "cpu", extra = "gpu" },
 ]
 gone = { path = "../not-there" }
+plain = { index = "files" }
 pytest = { index = "cpu" }
 
 [tool.uv.workspace]
@@ -285,6 +286,7 @@ def test_where_packages_of_a_uv_project_come_from(tmp_path: Path) -> None:
         "fork @ git+https://host.example/fork": line(UV, "fork ="),
         'gone = {path = "../not-there"}': line(UV, "gone ="),
     }
+    assert said(findings, Action.RELAXED) == {'plain = {index = "files"}': line(UV, "plain =")}
     dropped = said(findings, Action.DROPPED)
     for subject, start in (
         ('two = {path = "no", marker = "sys_platform == \'win32\'"}', "two ="),
