@@ -20,7 +20,7 @@ from envpack.locking.pip_solver import PipRecord, Target
 from envpack.locking.solution import Relaxation
 from envpack.locking.solver import CondaRecord
 from envpack.locking.unindexed import Instead
-from envpack.locking.uv_messages import ABSENT, names_in
+from envpack.locking.uv_messages import ABSENT, blames, names_in
 from envpack.spec import PipOptions, Requirement
 
 ROUNDS = 20
@@ -122,7 +122,7 @@ def _give_way(lines: Sequence[_Line], error: SolveError) -> bool:
 
 def _is_about(problem: Problem, line: _Line) -> bool:
     if problem.where is not None:
-        return problem.where == line.requirement.where
+        return blames(problem, line.requirement)
     return canonicalize_name(problem.what.split(" ", 1)[0]) == line.name
 
 

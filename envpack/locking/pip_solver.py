@@ -24,7 +24,7 @@ from packaging.utils import canonicalize_name
 
 from envpack import platforms as _platforms
 from envpack import process
-from envpack.errors import Location, NetworkError, Problem, SolveError
+from envpack.errors import NetworkError, Problem, SolveError
 from envpack.http_client import SECRET_PARTS, url_text
 from envpack.ledger import Action, Ledger
 from envpack.locking import stubs, wheels
@@ -32,6 +32,7 @@ from envpack.locking.channels import expand, unset_variables
 from envpack.locking.solver import CondaRecord
 from envpack.locking.uv_messages import (
     PROJECT,
+    blames,
     build_hint,
     extras_not_there,
     failure,
@@ -204,9 +205,9 @@ def _all_failures(
     first = failure(said, requirements, given, **told)
     problems = list(first.problems)
     bare = without_wheels(said)
-    blamed = _places(problems, requirements, bare)
+    blamed = _blamed(problems, requirements, bare)
     while problems and len(bare) + len(blamed) < MAX_ROUNDS:
-        left = [r for r in requirements if r.where not in blamed]
+        left = [r for r in requirements if r not in blamed]
         if not left:
             break
         there = stubs.write({**given, **bare}, folder)
@@ -216,23 +217,22 @@ def _all_failures(
             break
         found = failure(said, left, given, **told).problems
         more = {name: version for name, version in without_wheels(said).items() if name not in bare}
-        places = _places(found, left, more)
-        if not places and not more:
+        others = _blamed(found, left, more)
+        if not others and not more:
             break
         problems += [p for p in found if p.where is not None or p.what.split(" ", 1)[0] in more]
-        blamed |= places
+        blamed += others
         bare |= more
     hint = aim.without_wheels(list(bare)) if bare and isinstance(first, SolveError) else first.hint
     return type(first)(first.what, problems=problems, why=first.why, hint=hint)
 
 
-def _places(
+def _blamed(
     problems: Sequence[Problem], requirements: Sequence[Requirement], bare: Mapping[str, str]
-) -> set[Location]:
-    """The places of the ``problems``, but for those of packages that get a stand-in."""
-    named = requirements_by_name(requirements)
-    kept = {named[name].where for name in bare if name in named}
-    return {p.where for p in problems if p.where is not None and p.where not in kept}
+) -> list[Requirement]:
+    """The ``requirements`` that have ``problems``, but for packages that get a stand-in."""
+    others = _not_of(bare, requirements)
+    return [r for r in others if any(blames(problem, r) for problem in problems)]
 
 
 def _command(folder: Path, aim: Target, options: PipOptions) -> list[str | Path]:
@@ -398,7 +398,7 @@ def _without_secrets(url: str, options: PipOptions) -> str:
 
 
 def _not_of(given: Mapping[str, str], requirements: Sequence[Requirement]) -> tuple[Requirement, ...]:
-    """The ``requirements`` for what conda does not give."""
+    """The ``requirements`` for what ``given``, by normalised name, does not have."""
     return tuple(r for r in requirements if canonicalize_name(Pep508(r.text).name) not in given)
 
 

@@ -21,7 +21,7 @@ from envpack.locking.names import conda_names
 from envpack.locking.pip_solver import Target
 from envpack.locking.solver import CondaSolver
 from envpack.locking.specifiers import to_conda
-from envpack.locking.uv_messages import ABSENT
+from envpack.locking.uv_messages import ABSENT, blames
 from envpack.markers import on_linux
 from envpack.progress import Progress
 from envpack.spec import EnvSpec, Requirement
@@ -75,7 +75,7 @@ class Instead:
 
     def _wanted(self, problem: Problem, error: SolveError, any_version: bool) -> _Wanted | None:
         """What to ask of conda because of ``problem``; ``None`` where it is none that conda can mend."""
-        line = next((r for r in self.spec.pip if problem.where and r.where == problem.where), None)
+        line = next((r for r in self.spec.pip if problem.where and blames(problem, r)), None)
         text = line.text if line else problem.what.split(" ", 1)[0]
         if line is None and (needed := re.search(rf"\bon ({re.escape(text)}[=<>!~]\S+)", error.why or "")):
             text = needed[1].rstrip(",")

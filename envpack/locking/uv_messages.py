@@ -42,6 +42,16 @@ def requirements_by_name(requirements: Sequence[Requirement]) -> dict[str, Requi
     return {canonicalize_name(Pep508(r.text).name): r for r in requirements}
 
 
+def blames(problem: Problem, requirement: Requirement) -> bool:
+    """Whether ``problem``, one of a :func:`failure`, is of ``requirement``: a line may hold several."""
+    name = re.match(_NAME, problem.what)
+    return (
+        problem.where == requirement.where
+        and name is not None
+        and canonicalize_name(name["name"]) == canonicalize_name(Pep508(requirement.text).name)
+    )
+
+
 def names_in(why: str) -> set[str]:
     """Every word of an explanation that may be a package's name, normalised."""
     return {canonicalize_name(match["name"]) for match in re.finditer(_NAME, why)}

@@ -16,11 +16,12 @@ AIM = Target("linux-64", "3.11.7", "", "2.36")
 
 
 def solved(
-    *texts: str, records: tuple[CondaRecord, ...] = ()
+    *texts: str, records: tuple[CondaRecord, ...] = (), in_one_line: bool = False
 ) -> tuple[dict[str, str], dict[str, Action], list[str]]:
     """Versions by name, actions by line, and the reasons in order of the lines."""
     ledger = Ledger()
-    wanted = [Requirement(t, Location("requirements.txt", n)) for n, t in enumerate(texts, 1)]
+    numbers = [1] * len(texts) if in_one_line else range(1, len(texts) + 1)
+    wanted = [Requirement(t, Location("requirements.txt", n)) for t, n in zip(texts, numbers, strict=True)]
     found, relaxed = pip_relax.solve(wanted, PipOptions(), records, AIM, ledger)
     said = {f.subject: f.action for f in ledger}
     assert len(said) == len(ledger)
@@ -43,6 +44,15 @@ def test_levels(levels: tuple[str, ...]) -> None:
     marker = 'python_version > "3"'
     wanted = tuple(level.replace("; m", f"; {marker}") for level in levels)
     assert pip_relax.loosened(wanted[0]) == wanted
+
+
+def test_of_several_in_one_line_the_one_to_blame(index: Index) -> None:
+    index.add("a", "1.0")
+    index.add("a", "1.1")
+    index.add("b", "2.0")
+    found, said, _ = solved("a==1.0", "b==2.0.1", "gone==1.0", in_one_line=True)
+    assert found == {"a": "1.0", "b": "2.0"}
+    assert said == {"b==2.0.1": Action.RELAXED, "gone==1.0": Action.NEEDS_YOU}
 
 
 def test_what_resolves_is_taken_as_it_is(index: Index) -> None:

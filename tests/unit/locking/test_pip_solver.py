@@ -274,6 +274,15 @@ def test_everything_that_cannot_be_met_at_once(index: Index) -> None:
     }
 
 
+def test_of_several_in_one_line_those_to_blame(index: Index) -> None:
+    index.add("a", "1.0")
+    place = Location("environment.yml", 3)
+    asked = [Requirement(text, place) for text in ("a", "gone", "lost>=2")]
+    with pytest.raises(SolveError) as caught:
+        solve(asked, PipOptions(), (), AIM, Ledger())
+    assert {p.what.split()[0] for p in caught.value.problems} == {"gone", "lost>=2"}
+
+
 def test_a_package_with_wheels_for_others_only(index: Index) -> None:
     index.add("fast", tag="cp39-cp39-win_amd64")
     assert "fast" in str(failed("fast"))

@@ -16,9 +16,17 @@ class Locked:
     """A list for pip, locked: manager and version by name, and what was said."""
 
     def __init__(
-        self, channel: Channel, config: Config, *pip: str, whole: bool = True, platforms: str = "linux-64"
+        self,
+        channel: Channel,
+        config: Config,
+        *pip: str,
+        whole: bool = True,
+        platforms: str = "linux-64",
+        in_one_line: bool = False,
     ) -> None:
-        lines = tuple(Requirement(t, Location("requirements.txt", n)) for n, t in enumerate(pip, 1))
+        numbers = [1] * len(pip) if in_one_line else range(1, len(pip) + 1)
+        places = [Location("requirements.txt", n) for n in numbers]
+        lines = tuple(Requirement(text, place) for text, place in zip(pip, places, strict=True))
         spec = EnvSpec("x", (channel.url,), (Requirement("python =3.11"),), lines, complete=whole)
         ledger = Ledger()
         try:
@@ -34,6 +42,16 @@ class Locked:
             self.asked = found.requested["linux-64"]
         self.said = [(f.action, f.subject) for f in ledger]
         self.reasons = [f.reason for f in ledger]
+
+
+def test_of_several_in_one_line_the_one_that_the_index_lacks(
+    channel: Channel, index: Index, config: Config
+) -> None:
+    for name in ("rich", "menuinst"):
+        channel.add(name, "1.4")
+    index.add("rich", "1.4")
+    found = Locked(channel, config, "rich==1.4", "menuinst==1.4", whole=False, in_one_line=True)
+    assert found.packages.items() >= {("rich", "pip 1.4"), ("menuinst", "conda 1.4")}
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["list", "by hand"])
