@@ -58,7 +58,8 @@ class PipOptions:
 
     ``pre``: versions before a release are as good as others. ``first_index``: of the first index that has a
     package, its version is chosen, as uv does in projects, and not the best of all indexes, as pip does.
-    What was uploaded after ``exclude_newer``, a date of RFC 3339, is not there.
+    What was uploaded after ``exclude_newer``, a date of RFC 3339, is not there; for the packages in
+    ``exclude_newer_package``, names with a date or ``false``, that goes instead.
     ``constraints`` are requirements that install nothing, and narrow what is pulled in; ``overrides`` are
     taken in the place of whatever a package says of these names.
     """
@@ -70,6 +71,7 @@ class PipOptions:
     own_indexes: tuple[OwnIndex, ...] = ()
     first_index: bool = False
     exclude_newer: str | None = None
+    exclude_newer_package: tuple[tuple[str, str], ...] = ()
     constraints: tuple[Requirement, ...] = ()
     overrides: tuple[Requirement, ...] = ()
 

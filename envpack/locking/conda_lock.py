@@ -152,6 +152,7 @@ def _specification(spec: EnvSpec, platforms: Sequence[str]) -> LockSpecification
     indexes += [f"{one.name} {one.url} {one.marker}" for one in pip.own_indexes]
     indexes += ["--index-strategy first-index"] if pip.first_index and len(pip.addresses) > 1 else []
     indexes += [f"--exclude-newer {pip.exclude_newer}"] if pip.exclude_newer else []
+    indexes += [f"--exclude-newer-package {name}={date}" for name, date in pip.exclude_newer_package]
     indexes += [f"--constraint {one.text}" for one in pip.constraints]
     indexes += [f"--override {one.text}" for one in pip.overrides]
     return LockSpecification(

@@ -257,6 +257,8 @@ def _command(folder: Path, aim: Target, options: PipOptions) -> list[str | Path]
             command += ["--no-binary", name]
     if options.exclude_newer:
         command += ["--exclude-newer", options.exclude_newer]
+    for name, date in options.exclude_newer_package:
+        command += ["--exclude-newer-package", f"{name}={date}"]
     if options.pre:
         command += ["--prerelease", "allow"]
     if options.extra_index_urls and not options.first_index:

@@ -33,6 +33,7 @@ _NO_WHEEL = re.compile(
     rf"\b{_NAME}(?P<version>[=<>!~]=?[^\s,]*(?:,[=<>!~]=?[^\s,]*)*)? ha(?:s|ve) no (?:usable )?wheels"
 )
 _NO_VERSION = re.compile(rf"\bthere (?:is|are) no versions? of {_NAME}(?P<version>[=<>!~]\S*)?")
+_TOO_NEW = re.compile(rf"`{_NAME}` was filtered by `exclude-newer`")
 # uv goes on without an index that refuses it, and says so in a hint only.
 _NETWORK = ("Failed to fetch", "could not be queried", "returned a 403")
 
@@ -127,6 +128,13 @@ def failure(
     hint = "Relax one of the versions named here."
     if problems or "Python version" in why:
         hint = remedy
+    if newer := list(dict.fromkeys(match["name"] for match in _TOO_NEW.finditer(text))):
+        why += "".join(
+            f"\n{name} is there, but was uploaded after exclude-newer, or its index does not say when"
+            for name in newer
+        )
+        free = ", ".join(f"{name} = false" for name in newer)
+        hint = f"To have it anyway: exclude-newer-package = {{ {free} }} in [tool.uv]."
     return SolveError(
         f"the pip requirements cannot be met on {platform}", problems=problems, why=why, hint=hint
     )

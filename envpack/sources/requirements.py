@@ -73,6 +73,7 @@ class PipLines:
     own_indexes: list[OwnIndex] = field(default_factory=list)
     first_index: bool = False
     exclude_newer: str | None = None
+    exclude_newer_package: dict[str, str] = field(default_factory=dict)
     constraints: list[Requirement] = field(default_factory=list)
     overrides: list[Requirement] = field(default_factory=list)
     _locals: list[tuple[int, str, requirement_line.Read]] = field(default_factory=list)
@@ -89,6 +90,7 @@ class PipLines:
             tuple(self.own_indexes),
             self.first_index,
             self.exclude_newer,
+            tuple(sorted(self.exclude_newer_package.items())),
             tuple(self.constraints),
             tuple(self.overrides),
         )

@@ -53,7 +53,7 @@ _MOST_ABOVE = 5  # folders in which a workspace's root is looked for
 _GROUPS = ("dev-dependencies", "dependency-groups", "default-groups")
 # What changes uv's choice, and is not asked of it here.
 _UNREAD = {
-    "conflicts", "dependency-metadata", "exclude-dependencies", "exclude-newer-package", "fork-strategy",
+    "conflicts", "dependency-metadata", "exclude-dependencies", "fork-strategy",
     "resolution",
 }  # fmt: skip
 _LOCK = "For uv's own choice, name its lock as the source: envpack lock uv.lock"
@@ -249,6 +249,9 @@ def _options(manifest: Manifest, uv: Mapping[str, Any]) -> None:
             read_lines(manifest.lines, [("--pre", manifest.at(*key))])
         elif option == "exclude-newer":
             _exclude_newer(manifest, key, value)
+        elif option == "exclude-newer-package":
+            for package, limit in manifest.table(uv, key).items():
+                _exclude_newer(manifest, (*key, package), limit)
         elif option in _UNREAD:
             manifest.say(
                 Action.RELAXED, key, f"{option} = {inline(value)}"[:200], "it is not asked for", _LOCK
@@ -274,14 +277,22 @@ def _options(manifest: Manifest, uv: Mapping[str, Any]) -> None:
 
 
 def _exclude_newer(manifest: Manifest, key: Key, value: object) -> None:
-    label = f"exclude-newer = {inline(value)}"
+    """A limit to the dates of pip's packages, of all or of the one that ``key`` ends with."""
+    label = f"{key[-1]} = {inline(value)}"
+    package = key[-1] if len(key) > len(_ABOVE) + 1 else ""
     # TOML has dates of its own.
     written = value.isoformat() if isinstance(value, date) else text(value)
-    if _DATE.match(written):
+    if package and value is False:
+        manifest.say(Action.KEPT, key, label, "of any date")
+        manifest.lines.exclude_newer_package[canonicalize_name(package)] = "false"
+    elif not _DATE.match(written):
+        manifest.say(Action.RELAXED, key, label, "it is no date, and means another one each day", _LOCK)
+    elif package:
+        manifest.say(Action.KEPT, key, label, AS_IT_IS)
+        manifest.lines.exclude_newer_package[canonicalize_name(package)] = written
+    else:
         manifest.say(Action.KEPT, key, label, "of pip's packages; conda's may be newer")
         manifest.lines.exclude_newer = written
-    else:
-        manifest.say(Action.RELAXED, key, label, "it is no date, and means another one each day", _LOCK)
 
 
 def _overrides(manifest: Manifest, key: Key, lines: list[str]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from envpack import lockfile
 from envpack.formats import sif
 from envpack.formats.squashfs.reader import Squashfs
-from tests.integration.commands import envpack
+from tests.integration.commands import envpack, failed
 from tests.standins import index
 from tests.standins.server import serving
 
@@ -95,3 +95,21 @@ def test_what_was_uploaded_after_a_date_is_not_taken(tmp_path: Path, config_file
     (tmp_path / "pyproject.toml").write_text(head)
     done = envpack("lock", "pyproject.toml", "--check", config=config_file, cwd=tmp_path, check=False)
     assert done.returncode == 1, done.stderr
+
+
+def test_an_index_that_tells_no_dates(tmp_path: Path, config_file: Path) -> None:
+    with serving(index.index()) as url:
+        text = (
+            PROJECT.replace(', "mine"', "").replace("mine = { workspace = true }\n", "").replace("URL", url)
+        )
+        text = text.replace("[tool.uv]\n", "[tool.uv]\nexclude-newer = 2025-06-01\n").replace(
+            "dateutil>=4", "dateutil"
+        )
+        (tmp_path / "pyproject.toml").write_text(text)
+        done = envpack("lock", "pyproject.toml", config=config_file, cwd=tmp_path, check=False)
+        failed(
+            done, 4, "tabulate", "its index does not say when", "exclude-newer-package = { tabulate = false }"
+        )
+        free = "exclude-newer-package = { tabulate = false }\n"
+        (tmp_path / "pyproject.toml").write_text(text.replace("[tool.uv]\n", f"[tool.uv]\n{free}"))
+        envpack("lock", "pyproject.toml", config=config_file, cwd=tmp_path)

@@ -312,6 +312,17 @@ def test_what_uv_is_not_asked_as_uv_would_be(tmp_path: Path) -> None:
         assert 9 in said(findings, Action.DROPPED).values()
 
 
+def test_dates_of_single_packages_of_uv(tmp_path: Path) -> None:
+    text = (
+        '[project]\nname = "x"\ndependencies = ["a"]\n[tool.uv.exclude-newer-package]\n'
+        'B_b = false\na = "2024-01-01"\nc = "3 days"\nd = true\n'
+    )
+    spec, findings = spec_of(tmp_path, text, "pyproject.toml")
+    limits = (("a", "2024-01-01"), ("b-b", "false"))
+    assert spec.pip_options == PipOptions(exclude_newer_package=limits, first_index=True)
+    assert list(said(findings, Action.RELAXED).values()) == [7, 8]
+
+
 def test_a_member_of_a_uv_workspace_is_found_from_another(tmp_path: Path) -> None:
     for folder in ("one", "two"):
         (tmp_path / "libs" / folder).mkdir(parents=True)
