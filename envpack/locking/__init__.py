@@ -130,7 +130,7 @@ def solve(
         gpu.check(spec, here, ledger, platform=platform, wanted=cuda)
     spec = _with_leaves(spec, found.answers)
     relaxed = tuple(one for answer in found.answers for one in answer.relaxed)
-    asked_for = _asked(spec)
+    asked_for = _asked(spec, packages)
     for wheel in (wheel for platform in wanted for wheel in found.carried[platform]):
         if wheel.asked is not None:
             asked_for[f"pip:{wheel.name}"] = wheel.asked
@@ -380,12 +380,18 @@ def _from_here(wheel: BuiltWheel, platform: str) -> SolvedPackage:
     )
 
 
-def _asked(spec: EnvSpec) -> dict[str, str]:
-    """What was asked for: token to the text of the request."""
+def _asked(spec: EnvSpec, packages: Iterable[SolvedPackage]) -> dict[str, str]:
+    """What was asked for: token to the text of the request, of several for pip one that ``packages`` meet."""
     from rattler import MatchSpec
 
     tokens = {f"conda:{MatchSpec(r.text).name.normalized}": r.text for r in spec.conda}
-    tokens |= {f"pip:{_pip_name(r)}": r.text for r in spec.pip}
+    chosen = {p.name: p.version for p in packages if p.manager == "pip"}
+    for requirement in spec.pip:
+        asked = Pep508(requirement.text)
+        name = canonicalize_name(asked.name)
+        met = name in chosen and asked.specifier.contains(chosen[name], prereleases=True)
+        if met or f"pip:{name}" not in tokens:
+            tokens[f"pip:{name}"] = requirement.text
     return {token: text for token, text in tokens.items() if spec.asked is None or token in spec.asked}
 
 

@@ -44,6 +44,19 @@ def pins(solution: locking.Solution) -> BuildPins:
     return BuildPins("study", "/opt/env", solution.epoch, platforms, solution.spec.variables)
 
 
+def test_of_two_requests_for_a_package_the_one_that_holds_is_told(
+    stocked: Channel, index: Index, config: Config
+) -> None:
+    index.add("old", "1.0")
+    index.add("old", "2.0")
+    markers = ("python_version < '3.12'", "python_version >= '3.12'")
+    asked = [f"old=={n}.0 ; {marker}" for n, marker in enumerate(markers, 1)]
+    for lines in (asked, asked[::-1]):
+        found = solve(request(stocked, "python =3.11", pip=tuple(lines)), config)
+        assert {p.name: p.version for p in found.packages}["old"] == "1.0"
+        assert found.asked["pip:old"] == asked[0]
+
+
 @pytest.fixture
 def stocked(channel: Channel, index: Index) -> Channel:
     for subdir, build in (("linux-64", "py311h1_0"), ("linux-aarch64", "py311h2_0")):
