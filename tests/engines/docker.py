@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.standins.store import StandInError
+from tests.standins.tied import tied
 
 START_SECONDS = 60
 # Debian's own comes first: it has BuildKit built in, for which newer ones need a plugin.
@@ -58,7 +59,7 @@ def daemon() -> Iterator[Docker]:
         "--pidfile", folder / "pid", "--bridge", "none", "--iptables=false", "--ip-forward=false",
     ]  # fmt: skip
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        process = subprocess.Popen(tied(command), stdout=log, stderr=log, stdin=subprocess.DEVNULL)
     try:
         _wait(docker, process, folder / "log")
         yield docker

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
+import sys
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -15,10 +17,30 @@ import pytest
 from tests.conftest import Served
 from tests.standins.conda_package import PLACEHOLDER, File, Package
 
+ROOT = Path(__file__).parent.parent.parent
 SPECS = (
     "activate_demo", "click", "entry_demo", "hello_prefix", "legacy_demo", "links_demo", "pip", "python",
     "pyyaml", "six", "v0_demo",
 )  # fmt: skip
+
+
+def test_a_registry_ends_with_the_process_that_started_it() -> None:
+    code = "import sys, time; from tests.standins import registry\nwith registry.serving() as url:\n"
+    code += "    print(url, flush=True); time.sleep(600)"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    ) as parent:
+        assert parent.stdout
+        url = parent.stdout.readline().strip()
+        assert urllib.request.urlopen(f"{url}/v2/", timeout=10).status == 200
+        parent.kill()
+    for _ in range(100):
+        try:
+            urllib.request.urlopen(f"{url}/v2/", timeout=10).close()
+        except (urllib.error.URLError, ConnectionError):
+            return
+        time.sleep(0.1)
+    pytest.fail("the registry goes on without it")
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import urljoin
 
 from tests.standins import debian, store
+from tests.standins.tied import tied
 
 START_SECONDS = 30
 
@@ -56,7 +57,7 @@ def serving() -> Iterator[str]:
             f"storage: {{filesystem: {{rootdirectory: '{folder}'}}, delete: {{enabled: true}}}}\n"
         )
         with (folder / "log").open("wb") as log:
-            process = subprocess.Popen([program, "serve", settings], stdout=log, stderr=log)
+            process = subprocess.Popen(tied([program, "serve", settings]), stdout=log, stderr=log)
         try:
             _wait(process, f"http://{address}", folder / "log")
             yield f"http://{address}"
