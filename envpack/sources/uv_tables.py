@@ -22,6 +22,7 @@ https://docs.astral.sh/uv/concepts/projects/dependencies/#dependency-sources.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -53,9 +54,10 @@ _MOST_ABOVE = 5  # folders in which a workspace's root is looked for
 _GROUPS = ("dev-dependencies", "dependency-groups", "default-groups")
 # What changes uv's choice, and is not asked of it here.
 _UNREAD = {
-    "conflicts", "dependency-metadata", "exclude-dependencies", "fork-strategy",
-    "resolution",
+    "conflicts", "dependency-metadata", "exclude-dependencies", "fork-strategy", "prerelease", "resolution",
 }  # fmt: skip
+# What holds for all members of a workspace where its root says it.
+_OF_ROOT = {"constraint-dependencies", "index", "override-dependencies", "sources", *_UNREAD}
 _LOCK = "For uv's own choice, name its lock as the source: envpack lock uv.lock"
 _WHEELS_ONLY = "only finished wheels are taken, each with its sha256"
 _INDEX_NAME = re.compile(r"[A-Za-z0-9._-]+\Z")
@@ -65,6 +67,7 @@ Line = tuple[str, Location]
 
 def apply(manifest: Manifest, uv: Mapping[str, Any], lines: Iterable[Line]) -> list[Line]:
     """The dependencies ``lines`` with what the table ``uv`` says of them; its options go to ``manifest``."""
+    _said_by_root(manifest)
     if not uv:
         return list(lines)
     indexes = _indexes(manifest, uv)
@@ -89,7 +92,7 @@ def apply(manifest: Manifest, uv: Mapping[str, Any], lines: Iterable[Line]) -> l
             rest = _source(manifest, uv, name, entry, requirement, indexes) and rest
         if rest:
             found.append((line, where))
-    for name in sources.keys() - asked:
+    for name in (name for name in sources if name not in asked):
         reason = "none of the dependencies that are taken asks for it by name"
         manifest.drop((*_ABOVE, "sources", name), sources[name], _ABOVE, reason)
     _options(manifest, uv)
@@ -187,13 +190,33 @@ def _own_index(manifest: Manifest, key: Key, label: str, own: OwnIndex, indexes:
 
 def _member(manifest: Manifest, uv: Mapping[str, Any], name: str) -> str:
     """The folder of the workspace's package ``name``, seen from the manifest's; empty where there is none."""
-    here = (manifest.directory / manifest.shown).parent
+    here = _folder(manifest)
     for above, root in enumerate((here, *here.parents)[:_MOST_ABOVE]):
         workspace = _of_file(root, "tool", "uv", "workspace") if above else table(uv.get("workspace"))
         for member in _members(root, workspace):
             if canonicalize_name(text(_of_file(member, "project").get("name"))) == canonicalize_name(name):
                 return f"./{'../' * above}{member.relative_to(root)}"
     return ""
+
+
+def _said_by_root(manifest: Manifest) -> None:
+    """Say it where the project is a member of a workspace whose root has more to say of its packages."""
+    here = _folder(manifest)
+    for above, root in enumerate(here.parents[: _MOST_ABOVE - 1], 1):
+        uv = _of_file(root, "tool", "uv")
+        if more := sorted(_OF_ROOT & uv.keys()) if here in _members(root, table(uv.get("workspace"))) else []:
+            manifest.ledger.add(
+                Action.NEEDS_YOU,
+                f"[tool.uv] of {'../' * above}pyproject.toml",
+                f"the workspace has {', '.join(more)} there, which is not read from here",
+                where=Location(manifest.shown),
+                remedy=_LOCK,
+            )
+
+
+def _folder(manifest: Manifest) -> Path:
+    """The absolute folder of the manifest."""
+    return Path(os.path.abspath((manifest.directory / manifest.shown).parent))  # noqa: PTH100 resolve() would follow links
 
 
 def _members(root: Path, workspace: Mapping[str, Any]) -> Iterator[Path]:

@@ -323,7 +323,9 @@ def test_dates_of_single_packages_of_uv(tmp_path: Path) -> None:
     assert list(said(findings, Action.RELAXED).values()) == [7, 8]
 
 
-def test_a_member_of_a_uv_workspace_is_found_from_another(tmp_path: Path) -> None:
+def test_a_member_of_a_uv_workspace_is_found_from_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for folder in ("one", "two"):
         (tmp_path / "libs" / folder).mkdir(parents=True)
     (tmp_path / "pyproject.toml").write_text(
@@ -337,6 +339,25 @@ def test_a_member_of_a_uv_workspace_is_found_from_another(tmp_path: Path) -> Non
     spec, findings = spec_of(tmp_path, text, "libs/one/pyproject.toml")
     assert [p.path for p in spec.local] == [tmp_path / "libs/two", tmp_path]
     assert list(said(findings, Action.NEEDS_YOU).values()) == [7]
+    with (tmp_path / "pyproject.toml").open("a") as root:
+        root.write('[tool.uv.sources]\nnumpy = { index = "x" }\n')
+    for written in (text.partition("[tool.uv")[0], text):
+        _, findings = spec_of(tmp_path, written, "libs/one/pyproject.toml")
+        assert "[tool.uv] of ../../pyproject.toml" in said(findings, Action.NEEDS_YOU)
+    monkeypatch.chdir(tmp_path / "libs/one")
+    here = read("pyproject.toml", directory=Path(), ledger=Ledger())
+    assert [p.path for p in here.local] == [tmp_path / "libs/two", tmp_path]
+    _, findings = spec_of(tmp_path, text, "libs/pyproject.toml")  # which is no member
+    assert "[tool.uv] of ../pyproject.toml" not in said(findings, Action.NEEDS_YOU)
+
+
+def test_what_is_said_of_sources_is_in_their_order(tmp_path: Path) -> None:
+    names = [f"n{number}" for number in range(20)]
+    text = '[project]\nname = "x"\ndependencies = ["a"]\n[tool.uv.sources]\n'
+    text += "".join(f"{name} = {{ workspace = true }}\n" for name in names)
+    _, findings = spec_of(tmp_path, text, "pyproject.toml")
+    dropped = [f.subject for f in findings if f.subject.startswith("sources.")]
+    assert dropped == [f"sources.{name}" for name in names]
 
 
 def test_tables_that_only_their_tools_read(tmp_path: Path) -> None:
