@@ -201,8 +201,14 @@ def _all_failures(
     names another one. In the place of a package without wheels it is given a stand-in, for others may need
     that package, too.
     """
-    told = {"python": aim.python, "platform": aim.platform, "remedy": aim.remedy}
-    first = failure(said, requirements, given, **told)
+
+    def told(said: str, asked: Sequence[Requirement]) -> SolveError | NetworkError:
+        indexes = {one.name: one.url for one in options.own_indexes}
+        return failure(
+            said, asked, given, python=aim.python, platform=aim.platform, remedy=aim.remedy, indexes=indexes
+        )
+
+    first = told(said, requirements)
     problems = list(first.problems)
     bare = without_wheels(said)
     blamed = _blamed(problems, requirements, bare)
@@ -215,7 +221,7 @@ def _all_failures(
         code, said = _compile(folder, left, options, aim)
         if code == 0:
             break
-        found = failure(said, left, given, **told).problems
+        found = told(said, left).problems
         more = {name: version for name, version in without_wheels(said).items() if name not in bare}
         others = _blamed(found, left, more)
         if not others and not more:

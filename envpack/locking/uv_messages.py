@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from packaging.requirements import Requirement as Pep508
@@ -45,12 +46,15 @@ def requirements_by_name(requirements: Sequence[Requirement]) -> dict[str, Requi
 
 def blames(problem: Problem, requirement: Requirement) -> bool:
     """Whether ``problem``, one of a :func:`failure`, is of ``requirement``: a line may hold several."""
-    name = re.match(_NAME, problem.what)
-    return (
-        problem.where == requirement.where
-        and name is not None
-        and canonicalize_name(name["name"]) == canonicalize_name(Pep508(requirement.text).name)
+    return problem.where == requirement.where and _name_in(problem) == canonicalize_name(
+        Pep508(requirement.text).name
     )
+
+
+def _name_in(problem: Problem) -> str:
+    """The normalised name of the package that ``problem`` is of."""
+    found = re.match(_NAME, problem.what)
+    return canonicalize_name(found["name"]) if found else ""
 
 
 def names_in(why: str) -> set[str]:
@@ -111,18 +115,23 @@ def failure(
     python: str,
     platform: str,
     remedy: str,
+    indexes: Mapping[str, str] | None = None,
 ) -> SolveError | NetworkError:
     """What uv ``said`` as an error: by cause, and without the paths of stand-in wheels.
 
     ``given`` are the names and versions that conda gives, ``remedy`` is what to do about packages that
     cannot be had. The problems of a :class:`SolveError` are the packages to blame, with their places where
-    they were asked for directly.
+    they were asked for directly; ``indexes`` has the URLs of those that are asked of one index alone.
     """
     text = _plain(said)
     if problem := network_failure(text):
         return NetworkError(problem.what, why=problem.why, hint=problem.hint)
     why = _explanation(text)
-    problems = _to_blame(why, requirements, f"has no wheel for python {python} on {platform}")
+    problems = [
+        replace(problem, why=f"it is asked of {without_secrets(url)} alone") if url else problem
+        for problem in _to_blame(why, requirements, f"has no wheel for python {python} on {platform}")
+        for url in [(indexes or {}).get(_name_in(problem))]
+    ]
     named = [name for name in given if re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", why)]
     why += "".join(f"\n{name} {given[name]} is conda's choice" for name in named)
     hint = "Relax one of the versions named here."

@@ -143,6 +143,7 @@ def test_a_package_of_an_index_of_its_own(index: Index) -> None:
         with pytest.raises(SolveError) as caught:
             solved("plain", "gone", options=PipOptions(own_indexes=(OwnIndex("gone", own.url),)))
         assert [str(p.where) for p in caught.value.problems] == ["environment.yml:2"]
+        assert caught.value.problems[0].why == f"it is asked of {own.url} alone"
         alone = PipOptions(own_indexes=(OwnIndex("torch", own.url, "python_version < '3.9'"),))
         assert [r.version for r in solved("torch", options=alone)] == ["2.0"]
         several = tuple(OwnIndex("plain", own.url, f"python_version {x} '3.10'") for x in (">", ">=", "=="))
