@@ -32,6 +32,7 @@ from envpack.locking import (
 from envpack.locking import cuda as gpu
 from envpack.locking.external import ExternalSolver
 from envpack.locking.local_wheels import BuiltWheel, LocalWheels, WheelBuilder
+from envpack.locking.names import project_of
 from envpack.locking.pins import Pinning
 from envpack.locking.pip_solver import PipRecord, Target
 from envpack.locking.preference import Prefer
@@ -304,11 +305,7 @@ def _with_leaves(spec: EnvSpec, answers: Sequence[Answer]) -> EnvSpec:
     if spec.asked is not None or not found:
         return spec
     tokens = {f"conda:{name}" for leaves in found for name in leaves}
-    return replace(spec, asked=frozenset(tokens | {f"pip:{_pip_name(r)}" for r in spec.pip}))
-
-
-def _pip_name(requirement: Requirement) -> str:
-    return canonicalize_name(Pep508(requirement.text).name)
+    return replace(spec, asked=frozenset(tokens | {f"pip:{project_of(r)}" for r in spec.pip}))
 
 
 @contextmanager

@@ -12,13 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from packaging.requirements import Requirement as Pep508
-from packaging.utils import canonicalize_name
-
 from envpack.errors import Location, UsageError
 from envpack.ledger import Action, Ledger
 from envpack.locking import cuda_signs as signs
 from envpack.locking.cuda_versions import driver_floor, known, newest, own_driver, pair
+from envpack.locking.names import project_of
 from envpack.spec import EnvSpec, PipOptions, Requirement
 
 __all__ = ["NONE", "Implied", "check", "driver_floor", "implied", "read_version", "settle"]
@@ -194,7 +192,7 @@ def _without_cuda(spec: EnvSpec, ledger: Ledger) -> EnvSpec:
         kept = _other_wheel(requirement, ledger)
         pip += [kept] if kept else []
     lost = {f"conda:{_name(r)}" for r in spec.conda} - {f"conda:{_name(r)}" for r in conda}
-    lost |= {f"pip:{_project(r)}" for r in spec.pip} - {f"pip:{_project(r)}" for r in pip}
+    lost |= {f"pip:{project_of(r)}" for r in spec.pip} - {f"pip:{project_of(r)}" for r in pip}
     asked = None if spec.asked is None else spec.asked - lost
     options = _other_indexes(spec.pip_options, ledger)
     return replace(spec, conda=tuple(conda), pip=tuple(pip), pip_options=options, asked=asked)
@@ -241,10 +239,6 @@ def _name(requirement: Requirement) -> str:
     from rattler import MatchSpec
 
     return str(MatchSpec(requirement.text).name.normalized)
-
-
-def _project(requirement: Requirement) -> str:
-    return canonicalize_name(Pep508(requirement.text).name)
 
 
 def _other_indexes(options: PipOptions, ledger: Ledger) -> PipOptions:

@@ -13,10 +13,18 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 
+from packaging.requirements import Requirement as Pep508
 from packaging.utils import canonicalize_name
+
+from envpack.spec import Requirement
 
 _FILE = "conda_pypi_names.json"
 _AFFIXES = {"py", "python"}
+
+
+def project_of(requirement: Requirement) -> str:
+    """The normalised name of the PyPI project that ``requirement``, one for pip, asks for."""
+    return canonicalize_name(Pep508(requirement.text).name)
 
 
 def reduce(published: Mapping[str, list[str] | None]) -> dict[str, list[str]]:

@@ -16,6 +16,7 @@ from packaging.version import InvalidVersion, Version
 from envpack.errors import Problem, SolveError
 from envpack.ledger import Action, Ledger
 from envpack.locking import pip_solver
+from envpack.locking.names import project_of
 from envpack.locking.pip_solver import PipRecord, Target
 from envpack.locking.solution import Relaxation
 from envpack.locking.solver import CondaRecord
@@ -31,7 +32,7 @@ class _Line:
 
     def __init__(self, requirement: Requirement) -> None:
         self.requirement = requirement
-        self.name = canonicalize_name(Pep508(requirement.text).name)
+        self.name = project_of(requirement)
         self.texts = loosened(requirement.text)
         self.level = 0
         self.why = ""

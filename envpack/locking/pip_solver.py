@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from packaging.requirements import Requirement as Pep508
 from packaging.utils import canonicalize_name
 
 from envpack import platforms as _platforms
@@ -29,6 +28,7 @@ from envpack.http_client import SECRET_PARTS, url_text
 from envpack.ledger import Action, Ledger
 from envpack.locking import stubs, wheels
 from envpack.locking.channels import expand, unset_variables
+from envpack.locking.names import project_of
 from envpack.locking.solver import CondaRecord
 from envpack.locking.uv_messages import (
     PROJECT,
@@ -172,7 +172,7 @@ def _compile(
 ) -> tuple[int, str]:
     """Run uv in ``folder``; gives its exit code and what it said."""
     own = {one.name for one in options.own_indexes}
-    by_index = [r for r in requirements if canonicalize_name(Pep508(r.text).name) in own]
+    by_index = [r for r in requirements if project_of(r) in own]
     others = [r for r in requirements if r not in by_index]
     inputs = {
         "requirements.in": _requirements_text(others, options),
@@ -407,7 +407,7 @@ def _without_secrets(url: str, options: PipOptions) -> str:
 
 def _not_of(given: Mapping[str, str], requirements: Sequence[Requirement]) -> tuple[Requirement, ...]:
     """The ``requirements`` for what ``given``, by normalised name, does not have."""
-    return tuple(r for r in requirements if canonicalize_name(Pep508(r.text).name) not in given)
+    return tuple(r for r in requirements if project_of(r) not in given)
 
 
 def _note_given(requirements: Sequence[Requirement], given: Mapping[str, str], ledger: Ledger) -> None:

@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 
 from envpack.ledger import Action, Ledger
 from envpack.locking import cuda_signs
-from envpack.locking.names import conda_names, projects
+from envpack.locking.names import conda_names, project_of, projects
 from envpack.locking.specifiers import conda_in_pip, to_conda, to_pip
 from envpack.markers import on_linux
 from envpack.spec import EnvSpec, Requirement
@@ -145,7 +145,7 @@ class _Lines:
                 self.conda.append(line)
         lines, self.pip = self.pip, []
         for line in lines:
-            name = _project(line)
+            name = project_of(line)
             if (
                 name in sys.stdlib_module_names
                 and self._on_index is not None
@@ -221,7 +221,7 @@ class _Lines:
         """Make conda's lines pip's where they are known to be one PyPI project; python stays conda's."""
         lines, self.conda = self.conda, []
         asks_python = False
-        already = {_project(line): line for line in self.pip}
+        already = {project_of(line): line for line in self.pip}
         for line in lines:
             spec = _parsed(line.text)
             known = projects(spec.name) if spec else ()
@@ -308,10 +308,6 @@ def _parsed(text: str) -> _MatchSpec | None:
     except InvalidMatchSpecError:
         return None
     return _MatchSpec(spec.name.normalized, str(spec.version or ""), str(spec.build or ""))
-
-
-def _project(line: Requirement) -> str:
-    return canonicalize_name(Pep508(line.text).name)
 
 
 def _projects(line: Requirement) -> tuple[str, ...]:

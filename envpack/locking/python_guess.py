@@ -10,8 +10,8 @@ from packaging.utils import canonicalize_name
 
 from envpack.ledger import Action, Ledger
 from envpack.locking import pip_solver
+from envpack.locking.names import project_of
 from envpack.locking.pip_solver import Target
-from envpack.locking.uv_messages import requirements_by_name
 from envpack.spec import EnvSpec, PipOptions, Requirement
 
 # Newest first; each try takes uv about a second.
@@ -106,7 +106,7 @@ def python_for(
             _say(python, because, ledger)
             return python
         if absent := _absent(said):
-            kept = [r for r in left if _project(r) not in absent]
+            kept = [r for r in left if project_of(r) not in absent]
             if len(kept) < len(left):
                 left = kept
                 continue
@@ -136,10 +136,6 @@ def _say(python: str, because: dict[str, str], ledger: Ledger) -> None:
 
 def _add(python: str, reason: str, ledger: Ledger) -> None:
     ledger.add(Action.GUESSED, f"python {python}", reason, remedy=_REMEDY)
-
-
-def _project(requirement: Requirement) -> str:
-    return next(iter(requirements_by_name([requirement])))
 
 
 def _absent(said: str) -> set[str]:

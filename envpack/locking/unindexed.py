@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 
 from envpack.errors import BaseImageError, Problem, SolveError
 from envpack.ledger import Action, Ledger
-from envpack.locking.names import conda_names
+from envpack.locking.names import conda_names, project_of
 from envpack.locking.pip_solver import Target
 from envpack.locking.solver import CondaSolver
 from envpack.locking.specifiers import to_conda
@@ -220,7 +220,7 @@ def _moved(spec: EnvSpec, moves: Sequence[_Move]) -> EnvSpec:
     lines = [move.line for move in moves if move.line is not None]
     asked = spec.asked
     if asked is not None:
-        tokens = {f"pip:{canonicalize_name(Pep508(m.line.text).name)}": m.name for m in moves if m.line}
+        tokens = {f"pip:{project_of(m.line)}": m.name for m in moves if m.line}
         asked = frozenset(f"conda:{tokens[token]}" if token in tokens else token for token in asked)
     return replace(
         spec,

@@ -11,12 +11,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-from packaging.requirements import Requirement as Pep508
 from packaging.utils import canonicalize_name
 
 from envpack.errors import NetworkError, Problem, SolveError
 from envpack.locking.failures import first_url, network_problem, without_secrets
-from envpack.locking.names import conda_names
+from envpack.locking.names import conda_names, project_of
 from envpack.spec import Requirement
 
 ABSENT = "is not on the index"
@@ -41,14 +40,12 @@ _NETWORK = ("Failed to fetch", "could not be queried", "returned a 403")
 
 def requirements_by_name(requirements: Sequence[Requirement]) -> dict[str, Requirement]:
     """The requirements by normalised name."""
-    return {canonicalize_name(Pep508(r.text).name): r for r in requirements}
+    return {project_of(r): r for r in requirements}
 
 
 def blames(problem: Problem, requirement: Requirement) -> bool:
     """Whether ``problem``, one of a :func:`failure`, is of ``requirement``: a line may hold several."""
-    return problem.where == requirement.where and _name_in(problem) == canonicalize_name(
-        Pep508(requirement.text).name
-    )
+    return problem.where == requirement.where and _name_in(problem) == project_of(requirement)
 
 
 def _name_in(problem: Problem) -> str:
