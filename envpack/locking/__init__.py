@@ -34,11 +34,12 @@ from envpack.locking.external import ExternalSolver
 from envpack.locking.local_wheels import BuiltWheel, LocalWheels, WheelBuilder
 from envpack.locking.names import project_of
 from envpack.locking.pins import Pinning
-from envpack.locking.pip_solver import PipRecord, Target
+from envpack.locking.pip_solver import PipRecord
 from envpack.locking.preference import Prefer
 from envpack.locking.request import Answer
 from envpack.locking.solution import Relaxation, Solution, SolvedPackage
 from envpack.locking.solver import CondaRecord, CondaSolver, glibc_needed
+from envpack.locking.target import Target, target
 from envpack.locking.unindexed import Instead
 from envpack.progress import Progress, Quiet
 from envpack.spec import EnvSpec, Requirement
@@ -184,7 +185,7 @@ def _chosen(
             answers.append(ask(platform, glibc[platform]))
             chosen[platform] = _checked(answers[-1].records)
         if spec.has_pip:
-            aim = pip_solver.target(platform, chosen[platform], glibc[platform])
+            aim = target(platform, chosen[platform], glibc[platform])
             aims[platform] = replace(aim, sdists=local.sdists, of_conda=instead.names(platform))
         return chosen[platform]
 

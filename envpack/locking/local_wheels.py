@@ -27,10 +27,11 @@ from envpack import process
 from envpack.download import Downloader
 from envpack.errors import Location, NetworkError, Problem, ProgramError, SolveError
 from envpack.ledger import Action, Ledger
-from envpack.locking import pip_solver, stubs, wheels
+from envpack.locking import stubs, uv_compile, wheels
 from envpack.locking.failures import without_secrets
-from envpack.locking.pip_solver import PipRecord, Target
+from envpack.locking.pip_solver import PipRecord
 from envpack.locking.solver import CondaRecord
+from envpack.locking.target import Target
 from envpack.locking.uv_messages import network_failure
 from envpack.markers import on_linux
 from envpack.progress import Progress
@@ -157,7 +158,7 @@ class WheelBuilder:
             f"[build]\nbuild_base={scratch}\n[egg_info]\negg_base={scratch / 'egg'}\n", "utf-8"
         )
         environment = {
-            **pip_solver.environment(options),
+            **uv_compile.environment(options),
             "SOURCE_DATE_EPOCH": _EPOCH,
             "PYTHONHASHSEED": "0",
             "DIST_EXTRA_CONFIG": str(own / "distutils.cfg"),

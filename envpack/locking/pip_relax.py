@@ -17,9 +17,10 @@ from envpack.errors import Problem, SolveError
 from envpack.ledger import Action, Ledger
 from envpack.locking import pip_solver
 from envpack.locking.names import project_of
-from envpack.locking.pip_solver import PipRecord, Target
+from envpack.locking.pip_solver import PipRecord
 from envpack.locking.solution import Relaxation
 from envpack.locking.solver import CondaRecord
+from envpack.locking.target import Target
 from envpack.locking.unindexed import Instead
 from envpack.locking.uv_messages import ABSENT, blames, names_in
 from envpack.spec import PipOptions, Requirement

@@ -11,7 +11,7 @@ from packaging.utils import canonicalize_name
 from envpack.ledger import Action, Ledger
 from envpack.locking import pip_solver
 from envpack.locking.names import project_of
-from envpack.locking.pip_solver import Target
+from envpack.locking.target import Target
 from envpack.spec import EnvSpec, PipOptions, Requirement
 
 # Newest first; each try takes uv about a second.

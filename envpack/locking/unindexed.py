@@ -18,9 +18,9 @@ from packaging.utils import canonicalize_name
 from envpack.errors import BaseImageError, Problem, SolveError
 from envpack.ledger import Action, Ledger
 from envpack.locking.names import conda_names, project_of
-from envpack.locking.pip_solver import Target
 from envpack.locking.solver import CondaSolver
 from envpack.locking.specifiers import to_conda
+from envpack.locking.target import Target
 from envpack.locking.uv_messages import ABSENT, blames
 from envpack.markers import on_linux
 from envpack.progress import Progress

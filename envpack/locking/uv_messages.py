@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from urllib.parse import urlsplit
 
 from packaging.utils import canonicalize_name
@@ -112,7 +111,7 @@ def failure(
     python: str,
     platform: str,
     remedy: str,
-    indexes: Mapping[str, str] | None = None,
+    indexes: Mapping[str, str],
 ) -> SolveError | NetworkError:
     """What uv ``said`` as an error: by cause, and without the paths of stand-in wheels.
 
@@ -124,11 +123,8 @@ def failure(
     if problem := network_failure(text):
         return NetworkError(problem.what, why=problem.why, hint=problem.hint)
     why = _explanation(text)
-    problems = [
-        replace(problem, why=f"it is asked of {without_secrets(url)} alone") if url else problem
-        for problem in _to_blame(why, requirements, f"has no wheel for python {python} on {platform}")
-        for url in [(indexes or {}).get(_name_in(problem))]
-    ]
+    no_wheel = f"has no wheel for python {python} on {platform}"
+    problems = _to_blame(why, requirements, no_wheel, indexes)
     named = [name for name in given if re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", why)]
     why += "".join(f"\n{name} {given[name]} is conda's choice" for name in named)
     hint = "Relax one of the versions named here."
@@ -146,7 +142,9 @@ def failure(
     )
 
 
-def _to_blame(why: str, requirements: Sequence[Requirement], no_wheel: str) -> list[Problem]:
+def _to_blame(
+    why: str, requirements: Sequence[Requirement], no_wheel: str, indexes: Mapping[str, str]
+) -> list[Problem]:
     asked = requirements_by_name(requirements)
     problems: list[Problem] = []
     for pattern, told in (
@@ -155,9 +153,11 @@ def _to_blame(why: str, requirements: Sequence[Requirement], no_wheel: str) -> l
         (_NO_VERSION, "has no such version on the index"),
     ):
         for match in pattern.finditer(why):
-            requirement = asked.get(canonicalize_name(match["name"]))
+            name = canonicalize_name(match["name"])
+            requirement = asked.get(name)
+            alone = f"it is asked of {without_secrets(indexes[name])} alone" if name in indexes else None
             what = f"{_FILE.sub(_named, requirement.text) if requirement else match['name']} {told}"
-            problem = Problem(what, requirement.where if requirement else None)
+            problem = Problem(what, requirement.where if requirement else None, alone)
             if problem not in problems:
                 problems.append(problem)
     return problems

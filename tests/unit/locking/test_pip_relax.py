@@ -7,8 +7,8 @@ import pytest
 from envpack.errors import Location, SolveError
 from envpack.ledger import Action, Ledger
 from envpack.locking import pip_relax
-from envpack.locking.pip_solver import Target
 from envpack.locking.solver import CondaRecord
+from envpack.locking.target import Target
 from envpack.spec import PipOptions, Requirement
 from tests.unit.locking.conftest import Index
 

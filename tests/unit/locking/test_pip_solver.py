@@ -8,8 +8,9 @@ import pytest
 
 from envpack.errors import Location, NetworkError, SolveError
 from envpack.ledger import Action, Ledger
-from envpack.locking.pip_solver import PipRecord, Target, solve, target
+from envpack.locking.pip_solver import PipRecord, solve
 from envpack.locking.solver import CondaRecord
+from envpack.locking.target import Target, target
 from envpack.spec import OwnIndex, PipOptions, Requirement
 from tests.unit.locking.conftest import MANYLINUX, Index, serving
 

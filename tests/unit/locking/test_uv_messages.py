@@ -17,7 +17,7 @@ evdev{'linux' in sys_platform}>=1.3, we can conclude that pynput>=1.8.2 cannot b
 def test_a_condition_is_no_part_of_a_name() -> None:
     assert without_wheels(SAID) == {"evdev": "1.3.0"}
     asked = [Requirement("pynput==1.8.2", Location("x", 1))]
-    error = failure(SAID, asked, {}, python="3.11", platform="linux-64", remedy="R")
+    error = failure(SAID, asked, {}, python="3.11", platform="linux-64", remedy="R", indexes={})
     assert [p.what for p in error.problems] == ["evdev has no wheel for python 3.11 on linux-64"]
     assert "sys_platform" not in str(error.why)
 
