@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from envpack.sources.pip_lock import PipLock, table, tables, text
 from envpack.sources.requirements import read_lines
 from envpack.sources.toml_text import parsed
 from envpack.sources.urls import without_secrets
-from envpack.spec import EnvSpec, OwnIndex, Requirement
+from envpack.spec import EnvSpec, OwnIndex, PipOptions, Requirement
 
 _ELSEWHERE = ("git", "hg", "svn", "path", "file")
 _MARKERS = ("os_name", "sys_platform", "platform_machine", "platform_system", "python_version")
@@ -55,7 +56,7 @@ def read(
         sources.index(text(one.get("url")), manifest.at("source"))
         indexes[text(one.get("name"))] = text(one.get("url"))
     manifest.problems += sources.listing.problems
-    manifest.lines.extra_index_urls += sources.indexes
+    manifest.lines.options = PipOptions(extra_index_urls=tuple(sources.indexes))
     packages = manifest.table(data, ("packages",))
     if not packages and not manifest.problems:
         raise SourceError(
@@ -95,8 +96,10 @@ def _package(manifest: Manifest, name: str, value: object, indexes: Mapping[str,
         manifest.wrong(key, f"{name} has no version that is a text")
         return
     version = "" if version == "*" else f"=={version}" if version[0].isdigit() else version
-    if (url := indexes.get(text(entry.get("index")))) in manifest.lines.extra_index_urls:
-        manifest.lines.own_indexes.append(OwnIndex(canonicalize_name(name), url or "", marker))
+    options = manifest.lines.options
+    if (url := indexes.get(text(entry.get("index")), "")) in options.extra_index_urls:
+        own = OwnIndex(canonicalize_name(name), url, marker)
+        manifest.lines.options = replace(options, own_indexes=(*options.own_indexes, own))
     bracket = f"[{','.join(str(extra) for extra in extras)}]" if extras else ""
     line = f"{name}{bracket}{version}" + (f" ; {marker}" if marker else "")
     read_lines(manifest.lines, [(re.sub(r"\s+", " ", line), manifest.at(*key))])

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -305,12 +306,12 @@ def _pypi(manifest: Manifest, key: Key, name: str, value: object) -> None:
     for one in [one for one in manifest.lines.local if one.name == normal]:
         manifest.lines.local.remove(one)
         before, where = one.text, one.where
-    own = [one for one in manifest.lines.own_indexes if one.name != normal]
+    own = [one for one in manifest.lines.options.own_indexes if one.name != normal]
     if isinstance(index, str) and path is None:
         if problem := index_problem(index, manifest.at(*key)):
             manifest.problems.append(problem)
         own.append(OwnIndex(normal, index))
-    manifest.lines.own_indexes = own
+    manifest.lines.options = replace(manifest.lines.options, own_indexes=tuple(own))
     if isinstance(path, str):
         _overridden(manifest, before, where, path)
         manifest.pip.pop(normal, None)

@@ -23,7 +23,7 @@ from envpack.sources.match_specs import AS_IT_IS
 from envpack.sources.requirement_line import shown as shown_line
 from envpack.sources.text import MAX_LIST_BYTES, read_text
 from envpack.sources.urls import index_problem, is_local, without_secrets
-from envpack.spec import LocalPackage, OwnIndex, PipOptions, Requirement
+from envpack.spec import LocalPackage, PipOptions, Requirement
 
 MAX_INCLUDES = 20
 MAX_LINE = 10_000  # a wheel's address with all its hashes is shorter; patterns take the square of it
@@ -54,46 +54,21 @@ class PipLines:
 
     ``conda`` are match specs found among the lines, ``problems`` all lines that cannot be read, ``evidence``
     what tells of which system the list is, ``frozen`` the names with an exact version in the order written,
-    ``local`` the packages that are on this machine.
+    ``local`` the packages that are on this machine, ``options`` what holds for all lines.
     """
 
     ledger: Ledger
     directory: Path
     requirements: list[Requirement] = field(default_factory=list)
     conda: list[Requirement] = field(default_factory=list)
-    index_url: str | None = None
-    extra_index_urls: list[str] = field(default_factory=list)
-    find_links: list[str] = field(default_factory=list)
-    pre: bool = False
+    options: PipOptions = field(default_factory=PipOptions)
     problems: list[Problem] = field(default_factory=list)
     sources: list[Path] = field(default_factory=list)
     evidence: list[str] = field(default_factory=list)
     frozen: list[str] = field(default_factory=list)
     local: list[LocalPackage] = field(default_factory=list)
-    own_indexes: list[OwnIndex] = field(default_factory=list)
-    first_index: bool = False
-    exclude_newer: str | None = None
-    exclude_newer_package: dict[str, str] = field(default_factory=dict)
-    constraints: list[Requirement] = field(default_factory=list)
-    overrides: list[Requirement] = field(default_factory=list)
     _locals: list[tuple[int, str, requirement_line.Read]] = field(default_factory=list)
     _constraints: list[tuple[str, Location]] = field(default_factory=list)
-
-    @property
-    def options(self) -> PipOptions:
-        """What was found that holds for all lines."""
-        return PipOptions(
-            self.index_url,
-            tuple(self.extra_index_urls),
-            tuple(self.find_links),
-            self.pre,
-            tuple(self.own_indexes),
-            self.first_index,
-            self.exclude_newer,
-            tuple(sorted(self.exclude_newer_package.items())),
-            tuple(self.constraints),
-            tuple(self.overrides),
-        )
 
 
 def read_lines(into: PipLines, lines: Iterable[tuple[str, Location]], *, constraints: bool = False) -> None:
@@ -252,7 +227,8 @@ def _constrain(into: PipLines, line: str, where: Location) -> None:
         into.ledger.add(Action.TRANSLATED, shown, reason, where=where)
         return
     constraint.extras = set()  # to uv they mean nothing here
-    into.constraints.append(Requirement(str(constraint), where))
+    kept = Requirement(str(constraint), where)
+    into.options = replace(into.options, constraints=(*into.options.constraints, kept))
     reason = "it installs nothing: it holds where something else needs the package"
     into.ledger.add(Action.KEPT, shown, reason, where=where)
 
@@ -280,7 +256,7 @@ def _option(into: PipLines, line: str, where: Location) -> None:
             read = requirement_line.elsewhere(value)
         _needs_you(into, f"-e {value}", read.reason, read.remedy or "", where)
     elif name == "--pre":
-        into.pre = True
+        into.options = replace(into.options, pre=True)
         into.ledger.add(Action.KEPT, name, "versions before a release are taken, too", where=where)
     elif name == "--no-index":
         reason = "pip's index is asked, too: a lock names where a file can be had"
@@ -297,12 +273,14 @@ def _index(into: PipLines, name: str, value: str, where: Location) -> None:
         into.problems.append(problem)
     else:
         into.ledger.add(Action.KEPT, f"{name} {without_secrets(value)}", AS_IT_IS, where=where)
+        options = into.options
         if name == "--index-url":
-            into.index_url = value
-            return
-        target = into.extra_index_urls if name == "--extra-index-url" else into.find_links
-        if value not in target:
-            target.append(value)
+            into.options = replace(options, index_url=value)
+        elif name == "--extra-index-url":
+            urls = tuple(dict.fromkeys((*options.extra_index_urls, value)))
+            into.options = replace(options, extra_index_urls=urls)
+        else:
+            into.options = replace(options, find_links=tuple(dict.fromkeys((*options.find_links, value))))
 
 
 def _dropped(into: PipLines, option: str, where: Location) -> None:

@@ -185,7 +185,9 @@ def _own_index(manifest: Manifest, key: Key, label: str, own: OwnIndex, indexes:
             manifest.problems.append(problem)
     else:
         manifest.say(Action.KEPT, key, label, "asked of this index alone")
-        manifest.lines.own_indexes.append(replace(own, url=url))
+        options = manifest.lines.options
+        own = replace(own, url=url)
+        manifest.lines.options = replace(options, own_indexes=(*options.own_indexes, own))
 
 
 def _member(manifest: Manifest, uv: Mapping[str, Any], name: str) -> str:
@@ -289,7 +291,7 @@ def _options(manifest: Manifest, uv: Mapping[str, Any]) -> None:
         elif option != "index-strategy":
             manifest.drop(key, value, _ABOVE, "it says nothing of what is installed")
     strategy = uv.get("index-strategy", "first-index")
-    manifest.lines.first_index = strategy == "first-index"
+    manifest.lines.options = replace(manifest.lines.options, first_index=strategy == "first-index")
     if "index-strategy" in uv:
         key = (*_ABOVE, "index-strategy")
         if strategy in ("first-index", "unsafe-best-match"):
@@ -307,15 +309,21 @@ def _exclude_newer(manifest: Manifest, key: Key, value: object) -> None:
     written = value.isoformat() if isinstance(value, date) else text(value)
     if package and value is False:
         manifest.say(Action.KEPT, key, label, "of any date")
-        manifest.lines.exclude_newer_package[canonicalize_name(package)] = "false"
+        _limit(manifest, package, "false")
     elif not _DATE.match(written):
         manifest.say(Action.RELAXED, key, label, "it is no date, and means another one each day", _LOCK)
     elif package:
         manifest.say(Action.KEPT, key, label, AS_IT_IS)
-        manifest.lines.exclude_newer_package[canonicalize_name(package)] = written
+        _limit(manifest, package, written)
     else:
         manifest.say(Action.KEPT, key, label, "of pip's packages; conda's may be newer")
-        manifest.lines.exclude_newer = written
+        manifest.lines.options = replace(manifest.lines.options, exclude_newer=written)
+
+
+def _limit(manifest: Manifest, package: str, day: str) -> None:
+    options = manifest.lines.options
+    limits = {**dict(options.exclude_newer_package), canonicalize_name(package): day}
+    manifest.lines.options = replace(options, exclude_newer_package=tuple(sorted(limits.items())))
 
 
 def _overrides(manifest: Manifest, key: Key, lines: list[str]) -> None:
@@ -329,7 +337,8 @@ def _overrides(manifest: Manifest, key: Key, lines: list[str]) -> None:
             manifest.say(Action.NEEDS_YOU, key, line, "it is a file outside of any index", "Name a version.")
             continue
         manifest.say(Action.KEPT, key, line, "in the place of what any package asks for")
-        manifest.lines.overrides.append(Requirement(line, where))
+        options = manifest.lines.options
+        manifest.lines.options = replace(options, overrides=(*options.overrides, Requirement(line, where)))
 
 
 def _texts(value: object) -> list[str]:
