@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -35,22 +35,20 @@ from packaging.requirements import InvalidRequirement
 from packaging.requirements import Requirement as Pep508
 from packaging.utils import canonicalize_name
 
-from envpack.errors import Location, Problem, SourceError
+from envpack.errors import Location, Problem
 from envpack.ledger import Action
 from envpack.markers import on_linux
+from envpack.sources import uv_workspace
 from envpack.sources.manifest import Key, Manifest, inline
 from envpack.sources.match_specs import AS_IT_IS
 from envpack.sources.pip_lock import places, table, tables, text
 from envpack.sources.requirements import read_lines
-from envpack.sources.text import MAX_LIST_BYTES, read_text
-from envpack.sources.toml_text import parsed
 from envpack.sources.urls import index_problem, is_local
+from envpack.sources.uv_workspace import Workspace
 from envpack.spec import OwnIndex, Requirement
 
 _ABOVE: Key = ("tool", "uv")
 _READ = {"sources", "index", "workspace"}
-_MOST_MEMBERS = 1000  # of a workspace
-_MOST_ABOVE = 5  # folders in which a workspace's root is looked for
 _GROUPS = ("dev-dependencies", "dependency-groups", "default-groups")
 # What changes uv's choice, and is not asked of it here.
 _UNREAD = {
@@ -67,7 +65,9 @@ Line = tuple[str, Location]
 
 def apply(manifest: Manifest, uv: Mapping[str, Any], lines: Iterable[Line]) -> list[Line]:
     """The dependencies ``lines`` with what the table ``uv`` says of them; its options go to ``manifest``."""
-    _said_by_root(manifest)
+    folder = Path(os.path.abspath((manifest.directory / manifest.shown).parent))  # noqa: PTH100 resolve() would follow links
+    workspaces = list(uv_workspace.around(folder, uv))
+    _said_by_root(manifest, folder, workspaces)
     if not uv:
         return list(lines)
     indexes = _indexes(manifest, uv)
@@ -89,7 +89,7 @@ def apply(manifest: Manifest, uv: Mapping[str, Any], lines: Iterable[Line]) -> l
         entries = sources[name] if isinstance(sources[name], list) else [sources[name]]
         rest = True
         for entry in entries:
-            rest = _source(manifest, uv, name, entry, requirement, indexes) and rest
+            rest = _source(manifest, name, entry, requirement, indexes, workspaces) and rest
         if rest:
             found.append((line, where))
     for name in (name for name in sources if name not in asked):
@@ -126,11 +126,11 @@ def _indexes(manifest: Manifest, uv: Mapping[str, Any]) -> dict[str, str]:
 
 def _source(
     manifest: Manifest,
-    uv: Mapping[str, Any],
     name: str,
     entry: object,
     asked: Pep508,
     indexes: Mapping[str, str],
+    workspaces: Sequence[Workspace],
 ) -> bool:
     """Take one source of the package ``name``; gives whether its line is for pip all the same."""
     key = (*_ABOVE, "sources", name)
@@ -156,7 +156,7 @@ def _source(
         return True
     path = text(source.get("path"))
     if source.get("workspace") is True:
-        path = _member(manifest, uv, name)
+        path = next(filter(None, (workspace.find(name) for workspace in workspaces)), "")
     if path or "workspace" in source or "path" in source:
         manifest.local(key, label, path or f"./{name}", name, sorted(asked.extras), joined)
     elif "git" in source or "url" in source:
@@ -190,69 +190,17 @@ def _own_index(manifest: Manifest, key: Key, label: str, own: OwnIndex, indexes:
         manifest.lines.options = replace(options, own_indexes=(*options.own_indexes, own))
 
 
-def _member(manifest: Manifest, uv: Mapping[str, Any], name: str) -> str:
-    """The folder of the workspace's package ``name``, seen from the manifest's; empty where there is none."""
-    here = _folder(manifest)
-    for above, root in enumerate((here, *here.parents)[:_MOST_ABOVE]):
-        workspace = _of_file(root, "tool", "uv", "workspace") if above else table(uv.get("workspace"))
-        for member in _members(root, workspace):
-            if canonicalize_name(text(_of_file(member, "project").get("name"))) == canonicalize_name(name):
-                return f"./{'../' * above}{member.relative_to(root)}"
-    return ""
-
-
-def _said_by_root(manifest: Manifest) -> None:
+def _said_by_root(manifest: Manifest, folder: Path, workspaces: Sequence[Workspace]) -> None:
     """Say it where the project is a member of a workspace whose root has more to say of its packages."""
-    here = _folder(manifest)
-    for above, root in enumerate(here.parents[: _MOST_ABOVE - 1], 1):
-        uv = _of_file(root, "tool", "uv")
-        if more := sorted(_OF_ROOT & uv.keys()) if here in _members(root, table(uv.get("workspace"))) else []:
+    for workspace in (w for w in workspaces if w.up != "./" and folder in w.members):
+        if more := sorted(_OF_ROOT & workspace.uv.keys()):
             manifest.ledger.add(
                 Action.NEEDS_YOU,
-                f"[tool.uv] of {'../' * above}pyproject.toml",
+                f"[tool.uv] of {workspace.up.removeprefix('./')}pyproject.toml",
                 f"the workspace has {', '.join(more)} there, which is not read from here",
                 where=Location(manifest.shown),
                 remedy=_LOCK,
             )
-
-
-def _folder(manifest: Manifest) -> Path:
-    """The absolute folder of the manifest."""
-    return Path(os.path.abspath((manifest.directory / manifest.shown).parent))  # noqa: PTH100 resolve() would follow links
-
-
-def _members(root: Path, workspace: Mapping[str, Any]) -> Iterator[Path]:
-    """The folders of a workspace at ``root``, which is one itself."""
-    if not workspace:
-        return
-    yield root
-    left_out = {folder for pattern in _texts(workspace.get("exclude")) for folder in _matches(root, pattern)}
-    for pattern in _texts(workspace.get("members")):
-        yield from (folder for folder in _matches(root, pattern) if folder not in left_out)
-
-
-def _matches(root: Path, pattern: str) -> list[Path]:
-    found = []
-    try:
-        for folder in root.glob(pattern):
-            found.append(folder)
-            if len(found) == _MOST_MEMBERS:
-                break
-    except (ValueError, NotImplementedError, OSError):
-        return []  # it is no pattern below the root
-    return sorted(found)
-
-
-def _of_file(folder: Path, *key: str) -> Mapping[str, Any]:
-    """The table ``key`` of the pyproject.toml in ``folder``; empty where there is none that can be read."""
-    path = folder / "pyproject.toml"
-    try:
-        found: Mapping[str, Any] = parsed(read_text(path, str(path), MAX_LIST_BYTES), str(path))
-    except SourceError:
-        return {}  # who asks for that package is told that it is not there
-    for part in key:
-        found = table(found.get(part))
-    return found
 
 
 def _options(manifest: Manifest, uv: Mapping[str, Any]) -> None:
@@ -339,7 +287,3 @@ def _overrides(manifest: Manifest, key: Key, lines: list[str]) -> None:
         manifest.say(Action.KEPT, key, line, "in the place of what any package asks for")
         options = manifest.lines.options
         manifest.lines.options = replace(options, overrides=(*options.overrides, Requirement(line, where)))
-
-
-def _texts(value: object) -> list[str]:
-    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
