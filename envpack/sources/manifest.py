@@ -16,6 +16,7 @@ from envpack.sources.urls import without_secrets
 from envpack.spec import EnvSpec, LocalPackage, Requirement, valid_name
 
 DEFAULT_CHANNEL = "conda-forge"
+WHEELS_ONLY = "only finished wheels are taken, each with its sha256"
 _LONGEST_COMMENT = 50  # lines between two items of a list
 Key = tuple[str, ...]
 

@@ -31,7 +31,7 @@ from packaging.utils import canonicalize_name
 from envpack.errors import Location
 from envpack.ledger import Action, Ledger
 from envpack.platforms import DEFAULT_PLATFORM, PLATFORMS
-from envpack.sources.manifest import Key, Manifest, inline
+from envpack.sources.manifest import WHEELS_ONLY, Key, Manifest, inline
 from envpack.sources.requirements import read_lines
 from envpack.sources.toml_text import parsed
 from envpack.sources.urls import channel_problem, index_problem
@@ -340,7 +340,7 @@ def _pypi_option(manifest: Manifest, key: Key, value: object) -> None:
             else:
                 _elsewhere(manifest, key, option, "Put the files on an index.")
     else:
-        manifest.say(Action.DROPPED, key, option, "only finished wheels are taken, each with its sha256")
+        manifest.say(Action.DROPPED, key, option, WHEELS_ONLY)
 
 
 def _elsewhere(manifest: Manifest, key: Key, label: str, remedy: str) -> None:

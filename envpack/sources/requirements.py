@@ -25,6 +25,9 @@ from envpack.sources.text import MAX_LIST_BYTES, read_text
 from envpack.sources.urls import index_problem, is_local, without_secrets
 from envpack.spec import LocalPackage, PipOptions, Requirement
 
+# Of an index that is a path.
+OF_ONE_MACHINE = "a folder of one machine, which is not there when the lock is used elsewhere"
+SERVED = "Put the files where an http(s) address leads to."
 MAX_INCLUDES = 20
 MAX_LINE = 10_000  # a wheel's address with all its hashes is shorter; patterns take the square of it
 _COMMENT = re.compile(r"(^|\s)#.*$")
@@ -267,8 +270,7 @@ def _option(into: PipLines, line: str, where: Location) -> None:
 
 def _index(into: PipLines, name: str, value: str, where: Location) -> None:
     if is_local(value) or (name == "--find-links" and not re.match(r"[a-z+]+://", value)):
-        why = "it is a folder of one machine, which is not there when the lock is used elsewhere"
-        _needs_you(into, f"{name} {value}", why, "Put the files where an http(s) address leads to.", where)
+        _needs_you(into, f"{name} {value}", f"it is {OF_ONE_MACHINE}", SERVED, where)
     elif problem := index_problem(value, where):
         into.problems.append(problem)
     else:

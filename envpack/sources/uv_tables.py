@@ -39,10 +39,10 @@ from envpack.errors import Location, Problem
 from envpack.ledger import Action
 from envpack.markers import on_linux
 from envpack.sources import uv_workspace
-from envpack.sources.manifest import Key, Manifest, inline
+from envpack.sources.manifest import WHEELS_ONLY, Key, Manifest, inline
 from envpack.sources.match_specs import AS_IT_IS
 from envpack.sources.pip_lock import places, table, tables, text
-from envpack.sources.requirements import read_lines
+from envpack.sources.requirements import OF_ONE_MACHINE, SERVED, read_lines
 from envpack.sources.urls import index_problem, is_local
 from envpack.sources.uv_workspace import Workspace
 from envpack.spec import OwnIndex, Requirement
@@ -57,7 +57,6 @@ _UNREAD = {
 # What holds for all members of a workspace where its root says it.
 _OF_ROOT = {"constraint-dependencies", "index", "override-dependencies", "sources", *_UNREAD}
 _LOCK = "For uv's own choice, name its lock as the source: envpack lock uv.lock"
-_WHEELS_ONLY = "only finished wheels are taken, each with its sha256"
 _INDEX_NAME = re.compile(r"[A-Za-z0-9._-]+\Z")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d))?\Z")
 Line = tuple[str, Location]
@@ -178,8 +177,7 @@ def _own_index(manifest: Manifest, key: Key, label: str, own: OwnIndex, indexes:
     elif not url:
         manifest.say(Action.RELAXED, key, label, "its page of files is asked, and so are all indexes")
     elif is_local(url):
-        why = "its index is a folder of one machine, which is not there when the lock is used elsewhere"
-        manifest.say(Action.NEEDS_YOU, key, label, why, "Put the files where an http(s) address leads to.")
+        manifest.say(Action.NEEDS_YOU, key, label, f"its index is {OF_ONE_MACHINE}", SERVED)
     elif problem := index_problem(url, manifest.at(*key)):
         if problem.what not in {p.what for p in manifest.problems}:
             manifest.problems.append(problem)
@@ -232,7 +230,7 @@ def _options(manifest: Manifest, uv: Mapping[str, Any]) -> None:
         elif option == "pip":
             manifest.drop(key, value, _ABOVE, "it is for `uv pip` alone")
         elif option.startswith(("no-build", "no-binary")):
-            manifest.drop(key, value, _ABOVE, _WHEELS_ONLY)
+            manifest.drop(key, value, _ABOVE, WHEELS_ONLY)
         elif option in _GROUPS:
             reason = "only what the project always needs is taken"
             manifest.drop(key, value, _ABOVE, reason, "Copy what is needed of it to dependencies.")

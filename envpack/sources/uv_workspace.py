@@ -70,7 +70,7 @@ class Workspace:
 
 
 def around(folder: Path, uv: Mapping[str, Any]) -> Iterator[Workspace]:
-    """The workspaces whose root is the absolute ``folder``, which has ``uv``, or above it; the nearest first."""
+    """The workspaces whose root is the absolute ``folder``, which has ``uv``, or above it: nearest first."""
     for above, root in enumerate((folder, *folder.parents)[:_MOST_ABOVE]):
         tables = table(table(_project(root).get("tool")).get("uv")) if above else uv
         if table(tables.get("workspace")):

@@ -20,6 +20,7 @@ from envpack.formats.squashfs.reader import Squashfs
 from envpack.locking import default_index
 from tests.absent import absent
 from tests.conftest import Served
+from tests.integration import projects
 from tests.integration.commands import envpack, failed, with_prelude
 from tests.standins.settings import config_toml
 
@@ -69,15 +70,6 @@ more = ["mdurl"]
 [project.scripts]
 mine = "mine:main"
 """
-HATCHLING = """\
-[build-system]
-requires = ["hatchling"]
-build-backend = "hatchling.build"
-[project]
-name = "below"
-version = "0.1"
-requires-python = ">=3.9"
-"""
 
 
 def write(folder: Path, **files: str) -> None:
@@ -101,9 +93,7 @@ def project(tmp_path: Path) -> Path:
     write(folder / "src/mine", **{"initDOTpy": ""})
     (folder / "src/mine/init.py").rename(folder / "src/mine/__init__.py")
     (folder / "src/mine/__init__.py").write_text("def main():\n    print('mine')\n")
-    write(folder / "below", pyprojectDOTtoml=HATCHLING)
-    (folder / "below/below").mkdir()
-    (folder / "below/below/__init__.py").write_text("answer = 42\n")
+    projects.of_hatchling(folder / "below")
     return folder
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from envpack import lockfile
 from envpack.formats import sif
 from envpack.formats.squashfs.reader import Squashfs
+from tests.integration import projects
 from tests.integration.commands import envpack, failed
 from tests.standins import index
 from tests.standins.server import serving
@@ -35,20 +36,16 @@ name = "near"
 url = "URL/simple"
 explicit = true
 """
-MEMBER = """\
-[build-system]
-requires = ["hatchling"]
-build-backend = "hatchling.build"
-[project]
-name = "mine"
-version = "0.1"
-"""
+
+
+def without_a_member(url: str) -> str:
+    """The project at an index's ``url``, with packages of indexes alone."""
+    text = PROJECT.replace(', "mine"', "").replace("mine = { workspace = true }\n", "")
+    return text.replace("URL", url)
 
 
 def test_what_uv_says_of_packages_holds(tmp_path: Path, config_file: Path) -> None:
-    (tmp_path / "packages/mine/mine").mkdir(parents=True)
-    (tmp_path / "packages/mine/pyproject.toml").write_text(MEMBER)
-    (tmp_path / "packages/mine/mine/__init__.py").write_text("answer = 42\n")
+    projects.of_hatchling(tmp_path / "packages/mine")
     with serving(index.index()) as url:
         (tmp_path / "pyproject.toml").write_text(PROJECT.replace("URL", url))
         done = envpack("lock", "pyproject.toml", "--json", config=config_file, cwd=tmp_path)
@@ -71,9 +68,7 @@ def test_what_uv_says_of_packages_holds(tmp_path: Path, config_file: Path) -> No
 
 def test_another_index_for_a_package_is_another_request(tmp_path: Path, config_file: Path) -> None:
     with serving(index.index()) as url:
-        text = (
-            PROJECT.replace(', "mine"', "").replace("mine = { workspace = true }\n", "").replace("URL", url)
-        )
+        text = without_a_member(url)
         (tmp_path / "pyproject.toml").write_text(text)
         envpack("lock", "pyproject.toml", config=config_file, cwd=tmp_path)
         for other in (
@@ -99,9 +94,7 @@ def test_what_was_uploaded_after_a_date_is_not_taken(tmp_path: Path, config_file
 
 def test_an_index_that_tells_no_dates(tmp_path: Path, config_file: Path) -> None:
     with serving(index.index()) as url:
-        text = (
-            PROJECT.replace(', "mine"', "").replace("mine = { workspace = true }\n", "").replace("URL", url)
-        )
+        text = without_a_member(url)
         text = text.replace("[tool.uv]\n", "[tool.uv]\nexclude-newer = 2025-06-01\n").replace(
             "dateutil>=4", "dateutil"
         )
